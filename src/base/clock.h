@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* The clock as a value that is handed around, so that tests can turn its hands. */
+#ifndef VBLK_BASE_CLOCK_H
+#define VBLK_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define VBLK_NSEC_PER_SEC  1000000000ull
+#define VBLK_NSEC_PER_MSEC 1000000ull
+
+struct vblk_clock {
+	uint64_t (*fn)(void *context); /* NULL: CLOCK_MONOTONIC */
+	void *context;
+};
+
+/* Nanoseconds since some fixed moment; never goes backwards. */
+uint64_t vblk_clock_now(const struct vblk_clock *clock);
+
+#endif

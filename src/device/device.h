@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The device core: what a transport's registers do, without their offsets and widths.
+ *
+ * A transport (virtio-mmio, vhost-user) decodes accesses and calls the operations below; the core
+ * holds every bit of state and takes its own lock, so a transport needs none. Operations that the
+ * device's state does not allow are ignored, as the specification lets a device do.
+ */
+#ifndef VBLK_DEVICE_DEVICE_H
+#define VBLK_DEVICE_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <vblk/device.h>
+
+#include "device/config.h"
+#include "engine/engine.h"
+#include "queue/queue.h"
+#include "request/port.h"
+
+/* Queues of a device; the request queue has index 0. */
+#define VBLK_QUEUE_COUNT 1u
+
+struct vblk_device {
+	/* Constant from creation on. */
+	uint32_t instance;
+	bool locking; /* engines without threads need no lock */
+	uint32_t stop_timeout_ms;
+	uint64_t offered; /* feature mask */
+	uint8_t config_space[VBLK_CONFIG_SIZE];
+	struct vblk_log log;
+	struct vblk_clock clock;
+	struct vblk_throttle throttle;
+	enum vblk_undeliverable on_undeliverable;
+	void (*worker_lost)(void *context, int error);
+	void *worker_lost_context;
+	struct vblk_disk disk;
+	struct vblk_metrics *metrics;
+	struct vblk_port *port;
+	struct vblk_engine *engine;
+
+	/* Readable without the lock. */
+	_Atomic uint32_t config_generation;
+	atomic_bool memory_bound;
+	atomic_bool unbound_warned; /* one warning about missing memory between resets */
+
+	/* Under the lock. */
+	pthread_mutex_t lock;
+	struct vblk_memory *memory;
+	uint32_t device_features_sel;
+	uint32_t driver_features_sel;
+	uint32_t queue_sel;
+	uint64_t accepted; /* the driver's features */
+	struct vblk_queue_layout layout;
+	bool dead; /* a worker was abandoned: none is started again */
+};
+
+/* No-ops where nothing else runs. */
+void vblk_device_lock(struct vblk_device *device);
+void vblk_device_unlock(struct vblk_device *device);
+
+/* --- Operations of a transport; each takes the lock as it needs. --- */
+
+/* 32 bits of the offered features, chosen by the selector; 0 for selectors above 1. */
+void vblk_device_select_device_features(struct vblk_device *device, uint32_t sel);
+uint32_t vblk_device_read_features(struct vblk_device *device);
+
+/* 32 bits of the driver's features; only between DRIVER and FEATURES_OK. */
+void vblk_device_select_driver_features(struct vblk_device *device, uint32_t sel);
+void vblk_device_write_features(struct vblk_device *device, uint32_t value);
+
+/* The queue that the queue operations mean. There is one, with index 0. */
+void vblk_device_select_queue(struct vblk_device *device, uint32_t index);
+uint32_t vblk_device_queue_size_max(struct vblk_device *device);
+bool vblk_device_queue_is_ready(struct vblk_device *device);
+
+/* Only between FEATURES_OK and DRIVER_OK. */
+void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size);
+void vblk_device_set_queue_ready(struct vblk_device *device, bool ready);
+
+typedef int (*vblk_layout_setter)(struct vblk_queue_layout *layout, enum vblk_half half,
+				  uint32_t value);
+void vblk_device_set_queue_address(struct vblk_device *device, vblk_layout_setter set,
+				   enum vblk_half half, uint32_t value);
+
+/* The driver made something available in queue `index`. Lock-free. */
+void vblk_device_notify(struct vblk_device *device, uint32_t index);
+
+/* The interrupt's reasons, and the driver's acknowledgement of some. Lock-free. */
+uint32_t vblk_device_interrupt_status(const struct vblk_device *device);
+void vblk_device_acknowledge(struct vblk_device *device, uint32_t bits);
+
+/* A write to the status register; 0 resets the device. */
+void vblk_device_set_status(struct vblk_device *device, uint32_t value);
+
+/* Configuration space. Lock-free. */
+uint32_t vblk_device_config_generation(const struct vblk_device *device);
+void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
+			     size_t length);
+
+/* --- Inside the core: lifecycle.c, with the lock held --- */
+
+/* Starts the engine if the driver is ready and memory is bound. */
+void vblk_device_start(struct vblk_device *device);
+
+/* Stops it, within the stop timeout. */
+void vblk_device_stop(struct vblk_device *device);
+
+/* Status := 0. */
+void vblk_device_reset(struct vblk_device *device);
+
+#endif

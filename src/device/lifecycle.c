@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Start, stop and reset: the engine runs from the moment the driver sets DRIVER_OK (and memory is
+ * bound) to the next reset.
+ *
+ * A device whose worker could not be stopped is dead. The old worker's last write may still be on
+ * its way to the disk and could land on newer data, so no other worker may follow it; a driver
+ * that tries again is told NEEDS_RESET instead of being left waiting.
+ */
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
+#include "base/log.h"
+#include "device/device.h"
+
+/*
+ * VIRTIO_BLK_F_CONFIG_WCE is not offered, so FLUSH alone tells whether the driver can make its
+ * writes stable by itself.
+ */
+static bool can_flush(const struct vblk_device *device)
+{
+	return device->accepted >> VIRTIO_BLK_F_FLUSH & 1;
+}
+
+static void describe(const struct vblk_device *device, struct vblk_drain_config *config)
+{
+	*config = (struct vblk_drain_config){
+		.disk = device->disk,
+		.memory = device->memory,
+		.port = device->port,
+		.metrics = device->metrics,
+		.log = device->log,
+		.clock = device->clock,
+		.throttle = device->throttle,
+		.on_undeliverable = device->on_undeliverable,
+		.layout = device->layout,
+		.event_idx = device->accepted >> VIRTIO_RING_F_EVENT_IDX & 1,
+		.instance = device->instance,
+		.index = 0,
+	};
+	config->disk.stable_writes = !can_flush(device);
+}
+
+static void report_loss(struct vblk_device *device, int error)
+{
+	if (device->worker_lost)
+		device->worker_lost(device->worker_lost_context, error);
+}
+
+void vblk_device_start(struct vblk_device *device)
+{
+	struct vblk_drain_config config;
+	int ret;
+
+	if (!(vblk_device_status(device) & VIRTIO_CONFIG_S_DRIVER_OK) || !device->memory)
+		return;
+	if (device->dead) {
+		vblk_log_emit(&device->log, VBLK_LOG_ERROR,
+			      "driver started a device whose worker was abandoned",
+			      VBLK_FIELD_UINT("instance", device->instance));
+		vblk_port_set_needs_reset(device->port);
+		return;
+	}
+	describe(device, &config);
+	ret = vblk_engine_start(device->engine, &config);
+	if (ret == 0)
+		return;
+	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "cannot start the worker",
+		      VBLK_FIELD_UINT("instance", device->instance), VBLK_FIELD_INT("error", ret));
+	vblk_port_set_needs_reset(device->port);
+	report_loss(device, ret);
+}
+
+void vblk_device_stop(struct vblk_device *device)
+{
+	int ret = vblk_engine_stop(device->engine, device->stop_timeout_ms);
+
+	if (ret == 0)
+		return;
+	device->dead = true;
+	report_loss(device, ret);
+}
+
+void vblk_device_reset(struct vblk_device *device)
+{
+	device->device_features_sel = 0;
+	device->driver_features_sel = 0;
+	device->queue_sel = 0;
+	device->accepted = 0;
+	atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
+	vblk_device_stop(device);
+	vblk_queue_layout_reset(&device->layout);
+	/* Nobody drains any more: from here on nothing can set what is cleared. */
+	vblk_engine_forget(device->engine);
+	vblk_port_reset(device->port);
+	atomic_store_explicit(&device->unbound_warned, false, memory_order_relaxed);
+}

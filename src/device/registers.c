@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* What a transport's registers do to the device. */
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
+#include "base/log.h"
+#include "device/device.h"
+#include "device/status.h"
+
+/*
+ * Tries of a status write. Only NEEDS_RESET can appear between our look and our write, and only
+ * once, so the second try succeeds; more are a defect of ours.
+ */
+#define STATUS_TRIES 4
+
+void vblk_device_lock(struct vblk_device *device)
+{
+	if (device->locking)
+		pthread_mutex_lock(&device->lock);
+}
+
+void vblk_device_unlock(struct vblk_device *device)
+{
+	if (device->locking)
+		pthread_mutex_unlock(&device->lock);
+}
+
+uint32_t vblk_device_status(const struct vblk_device *device)
+{
+	return atomic_load_explicit(&device->port->device_status, memory_order_acquire);
+}
+
+void vblk_device_select_device_features(struct vblk_device *device, uint32_t sel)
+{
+	vblk_device_lock(device);
+	device->device_features_sel = sel;
+	vblk_device_unlock(device);
+}
+
+void vblk_device_select_driver_features(struct vblk_device *device, uint32_t sel)
+{
+	vblk_device_lock(device);
+	device->driver_features_sel = sel;
+	vblk_device_unlock(device);
+}
+
+void vblk_device_select_queue(struct vblk_device *device, uint32_t index)
+{
+	vblk_device_lock(device);
+	device->queue_sel = index;
+	vblk_device_unlock(device);
+}
+
+uint32_t vblk_device_read_features(struct vblk_device *device)
+{
+	uint32_t sel;
+
+	vblk_device_lock(device);
+	sel = device->device_features_sel;
+	vblk_device_unlock(device);
+	return sel < 2 ? (uint32_t)(device->offered >> (32 * sel)) : 0;
+}
+
+void vblk_device_write_features(struct vblk_device *device, uint32_t value)
+{
+	vblk_device_lock(device);
+	if (vblk_status_features_open(vblk_device_status(device))) {
+		if (device->driver_features_sel == 0)
+			device->accepted = (device->accepted & ~(uint64_t)UINT32_MAX) | value;
+		else if (device->driver_features_sel == 1)
+			device->accepted = (device->accepted & UINT32_MAX) | (uint64_t)value << 32;
+	}
+	vblk_device_unlock(device);
+}
+
+uint32_t vblk_device_queue_size_max(struct vblk_device *device)
+{
+	uint32_t sel;
+
+	vblk_device_lock(device);
+	sel = device->queue_sel;
+	vblk_device_unlock(device);
+	return sel < VBLK_QUEUE_COUNT ? VBLK_QUEUE_SIZE_MAX : 0;
+}
+
+bool vblk_device_queue_is_ready(struct vblk_device *device)
+{
+	bool ready;
+
+	vblk_device_lock(device);
+	ready = device->queue_sel < VBLK_QUEUE_COUNT && device->layout.ready;
+	vblk_device_unlock(device);
+	return ready;
+}
+
+/* Whether the driver may change the selected queue now. The lock is held. */
+static bool queue_is_open(const struct vblk_device *device)
+{
+	return device->queue_sel < VBLK_QUEUE_COUNT &&
+	       vblk_status_queues_open(vblk_device_status(device));
+}
+
+void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size)
+{
+	vblk_device_lock(device);
+	if (queue_is_open(device) && vblk_queue_layout_set_size(&device->layout, size) < 0)
+		vblk_log_emit(&device->log, VBLK_LOG_WARN, "driver wrote an illegal queue size",
+			      VBLK_FIELD_UINT("instance", device->instance),
+			      VBLK_FIELD_UINT("size", size));
+	vblk_device_unlock(device);
+}
+
+void vblk_device_set_queue_ready(struct vblk_device *device, bool ready)
+{
+	vblk_device_lock(device);
+	if (queue_is_open(device))
+		device->layout.ready = ready;
+	vblk_device_unlock(device);
+}
+
+void vblk_device_set_queue_address(struct vblk_device *device, vblk_layout_setter set,
+				   enum vblk_half half, uint32_t value)
+{
+	vblk_device_lock(device);
+	if (queue_is_open(device) && set(&device->layout, half, value) < 0)
+		vblk_log_emit(&device->log, VBLK_LOG_WARN, "driver wrote a misaligned ring address",
+			      VBLK_FIELD_UINT("instance", device->instance),
+			      VBLK_FIELD_HEX("half", value));
+	vblk_device_unlock(device);
+}
+
+void vblk_device_notify(struct vblk_device *device, uint32_t index)
+{
+	if (index >= VBLK_QUEUE_COUNT)
+		return;
+	if (!atomic_load_explicit(&device->memory_bound, memory_order_acquire) &&
+	    !atomic_exchange_explicit(&device->unbound_warned, true, memory_order_relaxed))
+		vblk_log_emit(&device->log, VBLK_LOG_WARN,
+			      "driver notified a device that has no guest memory",
+			      VBLK_FIELD_UINT("instance", device->instance));
+	vblk_engine_notify(device->engine);
+}
+
+uint32_t vblk_device_interrupt_status(const struct vblk_device *device)
+{
+	return atomic_load_explicit(&device->port->interrupt_status, memory_order_acquire);
+}
+
+void vblk_device_acknowledge(struct vblk_device *device, uint32_t bits)
+{
+	atomic_fetch_and_explicit(&device->port->interrupt_status, ~bits, memory_order_acq_rel);
+}
+
+uint32_t vblk_device_config_generation(const struct vblk_device *device)
+{
+	return atomic_load_explicit(&device->config_generation, memory_order_acquire);
+}
+
+void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
+			     size_t length)
+{
+	vblk_config_read(device->config_space, offset, data, length);
+}
+
+/* Says why a status write was refused, or that the driver gave up. */
+static void log_status(const struct vblk_device *device, enum vblk_status_verdict verdict,
+		       uint32_t current, uint32_t value)
+{
+	const struct vblk_log *log = &device->log;
+
+	switch (verdict) {
+	case VBLK_STATUS_SAME:
+	case VBLK_STATUS_STEP:
+		break;
+	case VBLK_STATUS_GAVE_UP:
+		vblk_log_emit(log, VBLK_LOG_WARN, "driver gave up: it set FAILED",
+			      VBLK_FIELD_HEX("old", current), VBLK_FIELD_HEX("new", value));
+		break;
+	case VBLK_STATUS_CLEARS:
+		vblk_log_emit(log, VBLK_LOG_WARN, "driver attempted to clear status bits",
+			      VBLK_FIELD_HEX("device_status", current),
+			      VBLK_FIELD_HEX("requested", value));
+		break;
+	case VBLK_STATUS_POISONED:
+		vblk_log_emit(log, VBLK_LOG_WARN,
+			      "device is in NEEDS_RESET: driver must write 0 to status first",
+			      VBLK_FIELD_HEX("device_status", current),
+			      VBLK_FIELD_HEX("requested", value));
+		break;
+	case VBLK_STATUS_LEGACY:
+		vblk_log_emit(log, VBLK_LOG_WARN,
+			      "FEATURES_OK refused: driver did not accept VERSION_1",
+			      VBLK_FIELD_HEX("driver_features", device->accepted),
+			      VBLK_FIELD_HEX("device_features", device->offered),
+			      VBLK_FIELD_HEX("unadvertised", device->accepted & ~device->offered));
+		break;
+	case VBLK_STATUS_UNOFFERED:
+		vblk_log_emit(log, VBLK_LOG_WARN,
+			      "FEATURES_OK refused: driver accepted unadvertised feature bits",
+			      VBLK_FIELD_HEX("driver_features", device->accepted),
+			      VBLK_FIELD_HEX("device_features", device->offered),
+			      VBLK_FIELD_HEX("unadvertised", device->accepted & ~device->offered));
+		break;
+	case VBLK_STATUS_ILLEGAL:
+		vblk_log_emit(log, VBLK_LOG_WARN, "illegal FSM transition of the status register",
+			      VBLK_FIELD_HEX("device_status", current),
+			      VBLK_FIELD_HEX("requested", value),
+			      VBLK_FIELD_HEX("new_bits", value & ~current));
+		break;
+	}
+}
+
+/* A write of a value that is not 0. The lock is held; only a drain changes the register too. */
+static void step_status(struct vblk_device *device, uint32_t value)
+{
+	uint32_t current = vblk_device_status(device);
+	enum vblk_status_verdict verdict;
+
+	for (int tries = 0; tries < STATUS_TRIES; tries++) {
+		verdict = vblk_status_judge(current, value, device->accepted, device->offered);
+		if (!vblk_status_is_stored(verdict)) {
+			log_status(device, verdict, current, value);
+			return;
+		}
+		if (atomic_compare_exchange_strong_explicit(&device->port->device_status, &current,
+							    value, memory_order_release,
+							    memory_order_acquire)) {
+			log_status(device, verdict, current, value);
+			if (value == VBLK_STATUS_RUNNING)
+				vblk_device_start(device);
+			return;
+		}
+	}
+	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "status register does not settle",
+		      VBLK_FIELD_HEX("device_status", current), VBLK_FIELD_HEX("requested", value));
+}
+
+void vblk_device_set_status(struct vblk_device *device, uint32_t value)
+{
+	vblk_device_lock(device);
+	if (value == 0)
+		vblk_device_reset(device);
+	else
+		step_status(device, value);
+	vblk_device_unlock(device);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who drains a queue.
+ *
+ * An engine belongs to one queue of one device, for the device's whole life. It is idle until
+ * vblk_engine_start gives it a drain to run (at DRIVER_OK), and idle again after vblk_engine_stop
+ * (at reset and destroy). Notifications that come while it is idle are remembered and served when
+ * it starts.
+ *
+ * vblk_engine_notify may be called from any thread at any time between create and destroy. All
+ * other calls come from one thread at a time: the device's lock sees to that.
+ */
+#ifndef VBLK_ENGINE_ENGINE_H
+#define VBLK_ENGINE_ENGINE_H
+
+#include "request/drain.h"
+
+struct vblk_engine;
+
+struct vblk_engine_ops {
+	int (*start)(struct vblk_engine *engine, const struct vblk_drain_config *config);
+	int (*stop)(struct vblk_engine *engine, uint32_t timeout_ms);
+	void (*notify)(struct vblk_engine *engine);
+	void (*forget)(struct vblk_engine *engine);
+	int (*kick_fd)(const struct vblk_engine *engine);
+	void (*run)(struct vblk_engine *engine);
+	bool (*next_deadline)(const struct vblk_engine *engine, uint64_t *deadline_ns);
+	void (*destroy)(struct vblk_engine *engine);
+};
+
+struct vblk_engine {
+	const struct vblk_engine_ops *ops;
+};
+
+/* Each returns 0 and an idle engine, or -ENOMEM, -EMFILE, -ENFILE. */
+VBLK_MUST_USE int vblk_worker_engine_create(struct vblk_engine **engine);
+VBLK_MUST_USE int vblk_inline_engine_create(struct vblk_engine **engine);
+
+/*
+ * Puts an idle engine to work. Everything it needs is made before anything runs, so a failure
+ * (-ENOMEM, -EMFILE, -ENFILE, -EAGAIN from the creation of a thread) leaves it idle, with the
+ * notifications that it remembers.
+ */
+VBLK_MUST_USE static inline int vblk_engine_start(struct vblk_engine *engine,
+						  const struct vblk_drain_config *config)
+{
+	return engine->ops->start(engine, config);
+}
+
+/*
+ * Ends the drain after the request in hand. Returns 0: nothing runs any more, the engine is idle.
+ * Or -ETIMEDOUT: what ran is stuck in the backing and was cut off. It keeps its references until
+ * it returns by itself, cannot touch the guest any more, and the engine is idle.
+ */
+VBLK_MUST_USE static inline int vblk_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
+{
+	return engine->ops->stop(engine, timeout_ms);
+}
+
+/* The driver has made something available. Never blocks with a worker. */
+static inline void vblk_engine_notify(struct vblk_engine *engine)
+{
+	engine->ops->notify(engine);
+}
+
+/* Forgets the notifications that an idle engine remembers. */
+static inline void vblk_engine_forget(struct vblk_engine *engine)
+{
+	engine->ops->forget(engine);
+}
+
+/* The eventfd whose signal is a notification, or -ENOTSUP. */
+static inline int vblk_engine_kick_fd(const struct vblk_engine *engine)
+{
+	return engine->ops->kick_fd(engine);
+}
+
+/* Serves what can be served now, on this thread; nothing where a worker does that. */
+static inline void vblk_engine_run(struct vblk_engine *engine)
+{
+	engine->ops->run(engine);
+}
+
+/* When vblk_engine_run has something to do next, on the drain's clock. False: not by itself. */
+static inline bool vblk_engine_next_deadline(const struct vblk_engine *engine,
+					     uint64_t *deadline_ns)
+{
+	return engine->ops->next_deadline(engine, deadline_ns);
+}
+
+/* Frees an idle engine. NULL is ignored. */
+static inline void vblk_engine_destroy(struct vblk_engine *engine)
+{
+	if (engine)
+		engine->ops->destroy(engine);
+}
+
+/* Longest time that a stalled drain sleeps before it looks again. */
+#define VBLK_RETRY_MAX_NS 1000000000ull
+
+/* The time to sleep before a retry: `wait_ns`, at least 1 and at most VBLK_RETRY_MAX_NS. */
+static inline uint64_t vblk_retry_clamp(uint64_t wait_ns)
+{
+	if (wait_ns == 0)
+		return 1;
+	return wait_ns < VBLK_RETRY_MAX_NS ? wait_ns : VBLK_RETRY_MAX_NS;
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One worker thread: a drain, an event loop, and an end.
+ *
+ * A worker lives from vblk_worker_start to vblk_worker_stop and owns copies or references of all
+ * it uses, so that one that is stuck in the host's disk can be left to itself.
+ */
+#ifndef VBLK_ENGINE_WORKER_H
+#define VBLK_ENGINE_WORKER_H
+
+#include "request/drain.h"
+
+struct vblk_worker;
+
+/*
+ * Starts a thread that drains whenever `kick_fd` (which is duplicated) is signalled, and once at
+ * its start. Returns 0, -ENOMEM, -EMFILE, -ENFILE, or -EAGAIN if no thread can be created; after
+ * an error nothing is left behind.
+ */
+VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config, int kick_fd,
+				    struct vblk_worker **worker);
+
+/*
+ * Asks the worker to end, and waits for that. Returns 0: the thread is gone, all is freed.
+ * -ETIMEDOUT: it did not end in time, its lease on the guest is revoked, and it frees itself when
+ * it ends. The pointer is invalid afterwards in both cases.
+ */
+VBLK_MUST_USE int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms);
+
+#endif

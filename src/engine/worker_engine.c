@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine that puts a worker thread to work at each start. It owns the kick, which stays the
+ * same for the life of the device: an embedder wires it to the guest's notifications once.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/eventfd.h"
+#include "engine/worker.h"
+
+struct worker_engine {
+	struct vblk_engine base;
+	struct vblk_worker *worker; /* NULL: idle */
+	int kick_fd;
+};
+
+static struct worker_engine *from_base(struct vblk_engine *engine)
+{
+	return (struct worker_engine *)engine;
+}
+
+static int worker_engine_start(struct vblk_engine *engine, const struct vblk_drain_config *config)
+{
+	struct worker_engine *self = from_base(engine);
+
+	return vblk_worker_start(config, self->kick_fd, &self->worker);
+}
+
+static int worker_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
+{
+	struct worker_engine *self = from_base(engine);
+	struct vblk_worker *worker = self->worker;
+
+	if (!worker)
+		return 0;
+	self->worker = NULL;
+	return vblk_worker_stop(worker, timeout_ms);
+}
+
+static void worker_engine_notify(struct vblk_engine *engine)
+{
+	/* A write of 1 to a non-blocking eventfd that is open can only find it full: as good. */
+	if (vblk_eventfd_signal(from_base(engine)->kick_fd) < 0)
+		return;
+}
+
+static void worker_engine_forget(struct vblk_engine *engine)
+{
+	vblk_eventfd_clear(from_base(engine)->kick_fd);
+}
+
+static int worker_engine_kick_fd(const struct vblk_engine *engine)
+{
+	return ((const struct worker_engine *)engine)->kick_fd;
+}
+
+static void worker_engine_run(struct vblk_engine *engine)
+{
+	(void)engine;
+}
+
+static bool worker_engine_next_deadline(const struct vblk_engine *engine, uint64_t *deadline_ns)
+{
+	(void)engine;
+	(void)deadline_ns;
+	return false;
+}
+
+static void worker_engine_destroy(struct vblk_engine *engine)
+{
+	struct worker_engine *self = from_base(engine);
+
+	close(self->kick_fd);
+	free(self);
+}
+
+static const struct vblk_engine_ops worker_engine_ops = {
+	.start = worker_engine_start,
+	.stop = worker_engine_stop,
+	.notify = worker_engine_notify,
+	.forget = worker_engine_forget,
+	.kick_fd = worker_engine_kick_fd,
+	.run = worker_engine_run,
+	.next_deadline = worker_engine_next_deadline,
+	.destroy = worker_engine_destroy,
+};
+
+int vblk_worker_engine_create(struct vblk_engine **engine)
+{
+	struct worker_engine *self = calloc(1, sizeof(*self));
+	int ret;
+
+	if (!self)
+		return -ENOMEM;
+	ret = vblk_eventfd_create(&self->kick_fd);
+	if (ret < 0) {
+		free(self);
+		return ret;
+	}
+	self->base.ops = &worker_engine_ops;
+	*engine = &self->base;
+	return 0;
+}

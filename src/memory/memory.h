@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading a guest memory map.
+ *
+ * The map (include/vblk/memory.h) is a sorted array of regions that never changes once it is
+ * sealed. Whoever reads it keeps a view: the map plus the region found last, because the next
+ * address nearly always lies in the same one. A view belongs to one thread and borrows the map.
+ *
+ * The guest may change its memory at any moment, so nothing read here is ever read twice: the
+ * copy functions use relaxed atomic accesses, which the compiler may neither repeat nor invent,
+ * and callers work on the copy. Regions are aligned to VBLK_MEMORY_ALIGN on both sides, so a
+ * naturally aligned value of up to 16 bytes lies in one region and is aligned in the host too.
+ */
+#ifndef VBLK_MEMORY_MEMORY_H
+#define VBLK_MEMORY_MEMORY_H
+
+#include <vblk/memory.h>
+
+struct vblk_memory_region {
+	uint64_t start; /* first guest-physical address */
+	uint64_t last;	/* last guest-physical address, inclusive: a region may end at 2^64 */
+	uint8_t *host;
+};
+
+struct vblk_memory_view {
+	const struct vblk_memory *memory;
+	const struct vblk_memory_region *recent; /* NULL: none yet */
+};
+
+/* From here on vblk_memory_add_region answers -EBUSY. Any thread. */
+void vblk_memory_seal(struct vblk_memory *memory);
+
+/* Starts a view of a sealed map. The map must outlive the view. */
+void vblk_memory_view_init(struct vblk_memory_view *view, const struct vblk_memory *memory);
+
+/* The region that holds `address`, or NULL; moves view->recent. */
+const struct vblk_memory_region *vblk_memory_view_find(struct vblk_memory_view *view,
+						       uint64_t address);
+
+/*
+ * The host address of guest-physical `address`, and in *piece how many of the `length` bytes
+ * (at least 1) from there on lie in the same region. NULL: `address` is not mapped.
+ */
+static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64_t address,
+					   uint64_t length, uint64_t *piece)
+{
+	const struct vblk_memory_region *region = view->recent;
+	uint64_t room;
+
+	if (!region || address < region->start || address > region->last) {
+		region = vblk_memory_view_find(view, address);
+		if (!region)
+			return NULL;
+	}
+	room = region->last - address; /* one less than the bytes to the end */
+	*piece = length - 1 <= room ? length : room + 1;
+	return region->host + (address - region->start);
+}
+
+/*
+ * Copies `length` bytes between guest memory at `address` and a host buffer, over any number of
+ * regions. Returns 0, or -EFAULT if any byte is not mapped; the part before it was copied.
+ * These are for the small structures of the protocol, not for data.
+ */
+VBLK_MUST_USE int vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,
+				      uint64_t length);
+VBLK_MUST_USE int vblk_memory_copy_out(struct vblk_memory_view *view, uint64_t address,
+				       const void *from, uint64_t length);
+
+/* Stores `length` zero bytes at `address`. Returns 0 or -EFAULT, as above. */
+VBLK_MUST_USE int vblk_memory_zero(struct vblk_memory_view *view, uint64_t address,
+				   uint64_t length);
+
+#endif

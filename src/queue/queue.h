@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The device side of one split virtqueue (specification 2.7).
+ *
+ * Two structures, because two parties own them. `struct vblk_queue_layout` is what the driver
+ * writes through registers before DRIVER_OK; it belongs to the front end. `struct vblk_queue` is
+ * a queue at work: it starts from a copy of the layout, has the indices, and belongs to the one
+ * thread that drains it. No lock is needed: what the two sides share afterwards is guest memory,
+ * under the orderings stated at each function.
+ *
+ * Ring addresses are not checked when they are set (a driver may set them in any order): a bad
+ * one shows as -EFAULT from the first access. No function loops on what the guest says.
+ */
+#ifndef VBLK_QUEUE_QUEUE_H
+#define VBLK_QUEUE_QUEUE_H
+
+#include "memory/memory.h"
+
+#define VBLK_QUEUE_SIZE_MAX 256u
+
+struct vblk_queue_layout {
+	uint16_t size; /* a power of two, at most VBLK_QUEUE_SIZE_MAX */
+	bool ready;
+	uint64_t desc;
+	uint64_t avail;
+	uint64_t used;
+};
+
+/* Which half of a 64-bit address a 32-bit register write replaces. */
+enum vblk_half {
+	VBLK_HALF_LOW,
+	VBLK_HALF_HIGH,
+};
+
+/* The state after a reset: not ready, the maximum size, all addresses 0. */
+void vblk_queue_layout_reset(struct vblk_queue_layout *layout);
+
+/*
+ * Each setter keeps the old value and returns -EINVAL if the new one is not legal: a size that is
+ * 0, above the maximum or no power of two; an address that, both halves merged, is not aligned to
+ * 16 (descriptor table), 2 (available ring) or 4 (used ring).
+ */
+VBLK_MUST_USE int vblk_queue_layout_set_size(struct vblk_queue_layout *layout, uint16_t size);
+VBLK_MUST_USE int vblk_queue_layout_set_desc(struct vblk_queue_layout *layout, enum vblk_half half,
+					     uint32_t value);
+VBLK_MUST_USE int vblk_queue_layout_set_avail(struct vblk_queue_layout *layout, enum vblk_half half,
+					      uint32_t value);
+VBLK_MUST_USE int vblk_queue_layout_set_used(struct vblk_queue_layout *layout, enum vblk_half half,
+					     uint32_t value);
+
+/* A descriptor in host byte order. Once read it is a snapshot: the guest cannot change it. */
+struct vblk_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags; /* VRING_DESC_F_* */
+	uint16_t next;
+};
+
+/* Reads descriptor `index` of the table at `table`. Returns 0 or -EFAULT. */
+VBLK_MUST_USE int vblk_desc_read(struct vblk_memory_view *view, uint64_t table, uint32_t index,
+				 struct vblk_desc *desc);
+
+/*
+ * The host-contiguous start of one ring area, so that the usual access is an addition. An access
+ * past `length` goes through the memory map.
+ */
+struct vblk_queue_window {
+	uint64_t address;
+	uint8_t *host;
+	uint64_t length;
+};
+
+struct vblk_queue {
+	struct vblk_queue_layout layout;
+	bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+	uint16_t next_avail;
+	uint16_t next_used;
+	uint16_t num_added; /* used entries since the last vblk_queue_needs_interrupt */
+	struct vblk_memory_view view;
+	struct vblk_queue_window avail;
+	struct vblk_queue_window used;
+	uint64_t in_flight[VBLK_QUEUE_SIZE_MAX / 64]; /* heads taken and not yet given back */
+};
+
+/* Puts a queue to work on guest memory, which must outlive it, with all indices 0. */
+void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *layout,
+		      bool event_idx, const struct vblk_memory *memory);
+
+/*
+ * Takes the next available head.
+ *
+ * Returns 1 and a head, which may be out of range (>= size) and then names no chain; 0 if there
+ * is none; or a negative errno after which the queue cannot go on:
+ *   -ERANGE  avail.idx is further ahead than the queue is long;
+ *   -EINVAL  the queue is not ready or has no available ring;
+ *   -EFAULT  avail.idx or the ring's element is not in guest memory;
+ *   -EEXIST  the head is already in flight.
+ *
+ * avail.idx and the element are read with acquire order, pairing with the driver's release of
+ * avail.idx: descriptors read after this are at least as new as the head.
+ */
+VBLK_MUST_USE int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head);
+
+/* Puts the head of the last vblk_queue_pop back, to be taken again. */
+void vblk_queue_undo_pop(struct vblk_queue *queue, uint16_t head);
+
+/* Forgets a head that will never be published. */
+void vblk_queue_drop(struct vblk_queue *queue, uint16_t head);
+
+/*
+ * Publishes a used element. Everything the device wrote for the chain before this call is visible
+ * to a driver that sees the new used.idx (release). Gives the head back in any case.
+ * Returns 0; -ERANGE if head >= size; -EFAULT if the used ring is not in guest memory.
+ */
+VBLK_MUST_USE int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length);
+
+/*
+ * Asks the driver not to notify. Only has an effect without event-idx (specification 2.7.10).
+ * Returns 0 or -EFAULT.
+ */
+VBLK_MUST_USE int vblk_queue_disable_notifications(struct vblk_queue *queue);
+
+/*
+ * Asks the driver to notify again, then looks once more: the write is ordered before the look by a
+ * full fence, which pairs with the one between the driver's write of avail.idx and its look at
+ * flags or avail_event, so that one of the two sides sees the other.
+ * Returns 1 if there is more to take, 0 if not, -EFAULT.
+ */
+VBLK_MUST_USE int vblk_queue_enable_notifications(struct vblk_queue *queue);
+
+/*
+ * Whether the driver wants an interrupt for what was published since the last call. Call it once
+ * per batch that published something: it forgets what it was asked about. Without event-idx
+ * always 1. Returns 1, 0, or -EFAULT with nothing forgotten.
+ */
+VBLK_MUST_USE int vblk_queue_needs_interrupt(struct vblk_queue *queue);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* Reads, writes, flushes and the serial number. */
+#include "request/io.h"
+
+#include <errno.h>
+
+#include "backing/backing.h"
+#include "base/checked.h"
+#include "base/log.h"
+#include "metrics/metrics.h"
+
+static struct vblk_transfer failed(int error, const char *what)
+{
+	return (struct vblk_transfer){ .error = error, .what = what };
+}
+
+/* Whether a call that returned `ret` should be made again; counts up to the limit. */
+static bool is_interrupted(ssize_t ret, unsigned *interrupts)
+{
+	return ret == -EINTR && ++*interrupts <= VBLK_EINTR_MAX;
+}
+
+/* Finds the request's place on the disk and maps its data. */
+static int prepare(struct vblk_io *io, const struct vblk_request *request, uint64_t *offset,
+		   const char **what)
+{
+	uint64_t end;
+
+	if (!vblk_mul_u64(request->sector, VBLK_SECTOR_SIZE, offset) ||
+	    !vblk_add_u64(*offset, request->data_len, &end) || end > io->disk->capacity_bytes) {
+		*what = "request is past the end of the disk";
+		return -ERANGE;
+	}
+	if (vblk_iovecs_start(&io->iovecs, request, io->view) < 0) {
+		*what = "data is not in guest memory";
+		return -EFAULT;
+	}
+	return 0;
+}
+
+typedef ssize_t (*vector_fn)(struct vblk_backing *backing, const struct iovec *iov, int count,
+			     uint64_t offset);
+
+/*
+ * Calls `move` until all data has moved, it makes no progress (a return of 0), or it fails. Short
+ * results are continued. Returns 0 and the bytes moved in *done, or a negative errno.
+ */
+static int move_all(struct vblk_io *io, const struct vblk_request *request, vector_fn move,
+		    uint64_t offset, uint32_t *done)
+{
+	struct vblk_iovecs *iovecs = &io->iovecs;
+	unsigned interrupts = 0;
+
+	*done = 0;
+	while (*done < request->data_len) {
+		ssize_t ret;
+
+		if (vblk_lease_is_revoked(io->lease))
+			return -ECANCELED;
+		ret = move(io->disk->backing, &iovecs->vec[iovecs->first], (int)iovecs->count,
+			   offset + *done);
+		if (is_interrupted(ret, &interrupts))
+			continue;
+		if (ret < 0)
+			return (int)ret;
+		if (ret == 0)
+			return 0;
+		/* More than was asked for: the backing is broken, and so is what it counted. */
+		if ((uint64_t)ret > iovecs->bytes)
+			return -EIO;
+		vblk_iovecs_advance(iovecs, (uint64_t)ret);
+		*done += (uint32_t)ret;
+	}
+	return 0;
+}
+
+static int sync_backing(struct vblk_io *io)
+{
+	unsigned interrupts = 0;
+	int ret;
+
+	do {
+		ret = vblk_backing_sync(io->disk->backing);
+	} while (is_interrupted(ret, &interrupts) && !vblk_lease_is_revoked(io->lease));
+	return ret;
+}
+
+static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_request *request)
+{
+	struct vblk_transfer transfer = { .what = "read failed" };
+	uint64_t offset;
+
+	transfer.error = prepare(io, request, &offset, &transfer.what);
+	if (transfer.error == 0)
+		transfer.error = move_all(io, request, vblk_backing_preadv, offset, &transfer.done);
+	return transfer;
+}
+
+static struct vblk_transfer transfer_out(struct vblk_io *io, const struct vblk_request *request)
+{
+	struct vblk_transfer transfer = { .what = "write failed" };
+	uint64_t offset;
+
+	transfer.error = prepare(io, request, &offset, &transfer.what);
+	if (transfer.error < 0)
+		return transfer;
+	transfer.error = move_all(io, request, vblk_backing_pwritev, offset, &transfer.done);
+	if (transfer.error < 0)
+		return transfer;
+	if (transfer.done < request->data_len)
+		return failed(-EIO, "write made no progress");
+	if (io->disk->stable_writes) {
+		transfer.what = "write could not be made stable";
+		transfer.error = sync_backing(io);
+	}
+	return transfer;
+}
+
+struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		return transfer_in(io, request);
+	case VIRTIO_BLK_T_OUT:
+		return transfer_out(io, request);
+	case VIRTIO_BLK_T_FLUSH:
+		return (struct vblk_transfer){ .error = sync_backing(io), .what = "flush failed" };
+	default: /* GET_ID has all it needs */
+		return (struct vblk_transfer){ .error = 0 };
+	}
+}
+
+/* Fills the data from byte `from` on with zeros: the disk goes on where its file has ended. */
+static int zero_from(struct vblk_io *io, const struct vblk_request *request, uint32_t from)
+{
+	for (uint16_t i = 0; i < request->segment_count; i++) {
+		const struct vblk_segment *segment = &request->segment[i];
+
+		if (from >= segment->len) {
+			from -= segment->len;
+			continue;
+		}
+		if (vblk_memory_zero(io->view, segment->addr + from, segment->len - from) < 0)
+			return -EFAULT;
+		from = 0;
+	}
+	return 0;
+}
+
+/* Writes the serial number into the data, which may be cut into any number of segments. */
+static int write_serial(struct vblk_io *io, const struct vblk_request *request)
+{
+	const uint8_t *serial = io->disk->serial;
+	uint32_t left = VIRTIO_BLK_ID_BYTES;
+
+	if (request->data_len < VIRTIO_BLK_ID_BYTES)
+		return -ENOSPC;
+	for (uint16_t i = 0; left > 0; i++) {
+		const struct vblk_segment *segment = &request->segment[i];
+		uint32_t part = (uint32_t)vblk_min_u64(segment->len, left);
+
+		if (vblk_memory_copy_out(io->view, segment->addr, serial, part) < 0)
+			return -EFAULT;
+		serial += part;
+		left -= part;
+	}
+	return 0;
+}
+
+static struct vblk_answer answer_error(struct vblk_io *io, const struct vblk_request *request,
+				       int error, const char *what)
+{
+	vblk_metrics_add_io_error(io->metrics);
+	vblk_log_emit(io->log, VBLK_LOG_WARN, what, VBLK_FIELD_UINT("head", request->head),
+		      VBLK_FIELD_UINT("type", request->type),
+		      VBLK_FIELD_UINT("sector", request->sector),
+		      VBLK_FIELD_UINT("bytes", request->data_len), VBLK_FIELD_INT("error", error));
+	return (struct vblk_answer){ VIRTIO_BLK_S_IOERR, 1 };
+}
+
+struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
+				    const struct vblk_transfer *transfer)
+{
+	uint32_t used_len = 1;
+	int ret;
+
+	if (transfer->error < 0)
+		return answer_error(io, request, transfer->error, transfer->what);
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		if (transfer->done < request->data_len) {
+			ret = zero_from(io, request, transfer->done);
+			if (ret < 0)
+				return answer_error(io, request, ret, "cannot fill with zeros");
+		}
+		vblk_metrics_add_read(io->metrics, transfer->done);
+		used_len += request->data_len;
+		break;
+	case VIRTIO_BLK_T_OUT:
+		vblk_metrics_add_write(io->metrics, request->data_len);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		vblk_metrics_add_flush(io->metrics);
+		break;
+	default:
+		ret = write_serial(io, request);
+		if (ret < 0)
+			return answer_error(io, request, ret, "cannot write the serial number");
+		used_len += VIRTIO_BLK_ID_BYTES;
+		break;
+	}
+	return (struct vblk_answer){ VIRTIO_BLK_S_OK, used_len };
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Carrying a request out, in two halves.
+ *
+ * vblk_io_transfer moves bytes between guest memory and the backing. It may block for as long as
+ * the host's disk likes, and touches neither rings nor counters. vblk_io_complete does the rest in
+ * guest memory (zero fill, serial number), counts, and says what to publish. It never blocks, and
+ * runs only while the worker still holds its lease on the guest.
+ */
+#ifndef VBLK_REQUEST_IO_H
+#define VBLK_REQUEST_IO_H
+
+#include <linux/virtio_blk.h>
+#include <vblk/log.h>
+
+#include "request/iovec.h"
+#include "request/lease.h"
+
+/* The disk as requests see it. Does not change while requests are carried out. */
+struct vblk_disk {
+	struct vblk_backing *backing;
+	uint64_t capacity_bytes; /* a multiple of VBLK_SECTOR_SIZE */
+	bool read_only;
+	/*
+	 * The driver cannot flush (it took neither VIRTIO_BLK_F_FLUSH nor CONFIG_WCE), so every
+	 * write is made stable before it is answered (specification 5.2.6.2).
+	 */
+	bool stable_writes;
+	uint8_t serial[VIRTIO_BLK_ID_BYTES];
+};
+
+/* How many times one request may be interrupted (-EINTR) before that is an error. */
+#define VBLK_EINTR_MAX 16u
+
+struct vblk_io {
+	const struct vblk_disk *disk;
+	struct vblk_memory_view *view;
+	struct vblk_lease *lease;
+	struct vblk_metrics *metrics;
+	const struct vblk_log *log;
+	struct vblk_iovecs iovecs;
+};
+
+struct vblk_transfer {
+	int error;	  /* 0 or a negative errno */
+	const char *what; /* with an error: what failed, for the log */
+	uint32_t done;	  /* bytes that the backing moved */
+};
+
+/*
+ * Moves the data of a request that parsed to VBLK_ACTION_RUN. If the lease is revoked meanwhile,
+ * no further call to the backing is made.
+ */
+struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request);
+
+/* What to publish. */
+struct vblk_answer {
+	uint8_t status;	   /* VIRTIO_BLK_S_* */
+	uint32_t used_len; /* bytes written to the guest, the status byte included */
+};
+
+struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
+				    const struct vblk_transfer *transfer);
+
+#endif

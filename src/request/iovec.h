@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From guest segments to host vectors, a window at a time.
+ *
+ * A segment may lie in several regions of guest memory, and an embedder's regions may be small, so
+ * the pieces of a legal request can exceed any fixed array. A cursor walks the segments and
+ * refills the array as it empties; the usual request fits at once.
+ */
+#ifndef VBLK_REQUEST_IOVEC_H
+#define VBLK_REQUEST_IOVEC_H
+
+#include <sys/uio.h>
+
+#include "request/request.h"
+
+#define VBLK_IOVEC_MAX 256
+
+struct vblk_iovecs {
+	const struct vblk_request *request;
+	struct vblk_memory_view *view;
+	uint16_t segment; /* where the next refill goes on ... */
+	uint32_t offset;  /* ... and how far into that segment */
+	unsigned first;	  /* vec[first .. first + count) is what is left of the window */
+	unsigned count;
+	uint64_t bytes; /* in what is left */
+	struct iovec vec[VBLK_IOVEC_MAX];
+};
+
+/*
+ * Starts on the data of a request and fills the window. Nothing is left to fail later: returns
+ * -EFAULT if any byte of the data, in the window or behind it, is not in guest memory, else 0.
+ */
+VBLK_MUST_USE int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *request,
+				    struct vblk_memory_view *view);
+
+/*
+ * Takes `done` bytes (at most iovecs->bytes) off the front, empty vectors there included, and
+ * refills the window when it is empty and there is more.
+ */
+void vblk_iovecs_advance(struct vblk_iovecs *iovecs, uint64_t done);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The right of one worker to touch the guest.
+ *
+ * A worker that hangs in the host's disk cannot be stopped, only disowned. Whatever it does to the
+ * guest after its I/O (zero fill, status byte, used ring, interrupt, NEEDS_RESET) therefore
+ * happens between vblk_lease_hold and vblk_lease_release, a few stores long and never across a
+ * blocking call. The device revokes the lease of a worker that it gives up: when
+ * vblk_lease_revoke has returned 0, that worker can do nothing more to the guest.
+ *
+ * One worker holds, one other thread revokes.
+ */
+#ifndef VBLK_REQUEST_LEASE_H
+#define VBLK_REQUEST_LEASE_H
+
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <vblk/types.h>
+
+enum vblk_lease_state {
+	VBLK_LEASE_FREE,
+	VBLK_LEASE_HELD,
+	VBLK_LEASE_REVOKED,
+};
+
+struct vblk_lease {
+	atomic_int state;
+};
+
+static inline void vblk_lease_init(struct vblk_lease *lease)
+{
+	atomic_init(&lease->state, VBLK_LEASE_FREE);
+}
+
+/* Returns false if the lease was revoked: touch nothing. */
+static inline bool vblk_lease_hold(struct vblk_lease *lease)
+{
+	int free = VBLK_LEASE_FREE;
+
+	return atomic_compare_exchange_strong_explicit(&lease->state, &free, VBLK_LEASE_HELD,
+						       memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void vblk_lease_release(struct vblk_lease *lease)
+{
+	atomic_store_explicit(&lease->state, VBLK_LEASE_FREE, memory_order_release);
+}
+
+static inline bool vblk_lease_is_revoked(const struct vblk_lease *lease)
+{
+	return atomic_load_explicit(&lease->state, memory_order_relaxed) == VBLK_LEASE_REVOKED;
+}
+
+/*
+ * Returns 0; or -EBUSY if the worker kept hold of it all the time that we looked: it hangs in a
+ * page of guest memory that the host cannot provide.
+ */
+VBLK_MUST_USE static inline int vblk_lease_revoke(struct vblk_lease *lease)
+{
+	for (int tries = 0; tries < 100000; tries++) {
+		int free = VBLK_LEASE_FREE;
+
+		if (atomic_compare_exchange_strong_explicit(
+			    &lease->state, &free, VBLK_LEASE_REVOKED, memory_order_acq_rel,
+			    memory_order_relaxed))
+			return 0;
+		sched_yield();
+	}
+	return -EBUSY;
+}
+
+#endif

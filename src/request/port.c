@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* The device's own voice: status bits and the interrupt. */
+#include "request/port.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/eventfd.h"
+#include "base/log.h"
+#include "metrics/metrics.h"
+
+int vblk_port_create(void (*interrupt)(void *context), void *interrupt_context,
+		     const struct vblk_log *log, struct vblk_metrics *metrics,
+		     struct vblk_port **port)
+{
+	struct vblk_port *p = calloc(1, sizeof(*p));
+	int ret;
+
+	if (!p)
+		return -ENOMEM;
+	ret = vblk_eventfd_create(&p->irq_fd);
+	if (ret < 0) {
+		free(p);
+		return ret;
+	}
+	atomic_init(&p->refs, 1);
+	atomic_init(&p->device_status, 0);
+	atomic_init(&p->interrupt_status, 0);
+	p->interrupt = interrupt;
+	p->interrupt_context = interrupt_context;
+	p->log = *log;
+	p->metrics = vblk_metrics_ref(metrics);
+	*port = p;
+	return 0;
+}
+
+struct vblk_port *vblk_port_ref(struct vblk_port *port)
+{
+	atomic_fetch_add_explicit(&port->refs, 1, memory_order_relaxed);
+	return port;
+}
+
+void vblk_port_unref(struct vblk_port *port)
+{
+	if (!port || atomic_fetch_sub_explicit(&port->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	vblk_metrics_unref(port->metrics);
+	close(port->irq_fd);
+	free(port);
+}
+
+void vblk_port_set_interrupt_status(struct vblk_port *port, uint32_t bits)
+{
+	atomic_fetch_or_explicit(&port->interrupt_status, bits, memory_order_release);
+}
+
+void vblk_port_raise(struct vblk_port *port)
+{
+	int ret;
+
+	vblk_metrics_add_interrupt(port->metrics);
+	if (port->interrupt) {
+		port->interrupt(port->interrupt_context);
+		return;
+	}
+	ret = vblk_eventfd_signal(port->irq_fd);
+	if (ret < 0)
+		vblk_log_emit(&port->log, VBLK_LOG_WARN, "cannot raise the interrupt",
+			      VBLK_FIELD_INT("error", ret));
+}
+
+void vblk_port_set_needs_reset(struct vblk_port *port)
+{
+	atomic_fetch_or_explicit(&port->device_status, VIRTIO_CONFIG_S_NEEDS_RESET,
+				 memory_order_seq_cst);
+	vblk_port_set_interrupt_status(port, VIRTIO_MMIO_INT_CONFIG);
+	vblk_port_raise(port);
+}
+
+void vblk_port_reset(struct vblk_port *port)
+{
+	vblk_eventfd_clear(port->irq_fd);
+	atomic_store_explicit(&port->interrupt_status, 0, memory_order_release);
+	atomic_store_explicit(&port->device_status, 0, memory_order_release);
+}

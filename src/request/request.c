@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a chain to a request, through a row of gates whose order is part of the contract: a chain
+ * without a status byte is dropped whatever else is wrong with it, and nothing that is refused
+ * here costs tokens.
+ */
+#include "request/request.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
+
+#include "base/checked.h"
+#include "base/le.h"
+
+#define HEADER_SIZE sizeof(struct virtio_blk_outhdr)
+
+static struct vblk_verdict drop(const char *reason)
+{
+	return (struct vblk_verdict){ VBLK_ACTION_DROP, 0, reason };
+}
+
+static struct vblk_verdict reply(uint8_t status, const char *reason)
+{
+	return (struct vblk_verdict){ VBLK_ACTION_REPLY, status, reason };
+}
+
+static struct vblk_verdict refuse(const char *reason)
+{
+	return reply(VIRTIO_BLK_S_IOERR, reason);
+}
+
+static const struct vblk_verdict run = { VBLK_ACTION_RUN, 0, NULL };
+
+static bool is_writable(const struct vblk_desc *desc)
+{
+	return desc->flags & VRING_DESC_F_WRITE;
+}
+
+/* The status byte is the last byte of the chain. Returns what is wrong with it, or NULL. */
+static const char *find_status(const struct vblk_chain *chain, uint64_t *address)
+{
+	const struct vblk_desc *last;
+
+	if (chain->count < 2)
+		return "chain has no room for header and status";
+	last = &chain->desc[chain->count - 1];
+	if (!is_writable(last))
+		return "last descriptor is not writable";
+	if (last->len == 0)
+		return "last descriptor is empty";
+	if (!vblk_add_u64(last->addr, last->len - 1, address))
+		return "status byte is past the end of the address space";
+	return NULL;
+}
+
+/* How far the header reaches: `index` descriptors whole, and `offset` bytes of the next. */
+struct cut {
+	uint16_t index;
+	uint32_t offset;
+};
+
+/* Collects the header from the readable bytes at the start. Returns what is wrong, or NULL. */
+static const char *read_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
+			       uint8_t header[HEADER_SIZE], struct cut *cut)
+{
+	uint32_t have = 0;
+
+	*cut = (struct cut){ 0, 0 };
+	for (uint16_t i = 0; i < chain->count && have < HEADER_SIZE; i++) {
+		const struct vblk_desc *desc = &chain->desc[i];
+		uint32_t part = (uint32_t)vblk_min_u64(desc->len, HEADER_SIZE - have);
+
+		if (is_writable(desc))
+			break;
+		have += part;
+		*cut = (struct cut){ i, part };
+	}
+	if (have < HEADER_SIZE)
+		return "fewer than 16 readable bytes of header";
+	have = 0;
+	for (uint16_t i = 0; i <= cut->index; i++) {
+		const struct vblk_desc *desc = &chain->desc[i];
+		uint32_t part = i == cut->index ? cut->offset : desc->len;
+
+		if (vblk_memory_copy_in(view, header + have, desc->addr, part) < 0)
+			return "header is not in guest memory";
+		have += part;
+	}
+	return NULL;
+}
+
+/* What lies between the header and the status byte, by direction. */
+struct data {
+	bool too_long; /* a descriptor carries more than VBLK_SIZE_MAX */
+	uint32_t readable;
+	uint32_t writable;
+};
+
+static struct data collect_data(struct vblk_request *request, const struct vblk_chain *chain,
+				struct cut cut)
+{
+	struct data data = { false, 0, 0 };
+
+	request->segment_count = 0;
+	request->data_len = 0;
+	for (uint16_t i = cut.index; i < chain->count; i++) {
+		const struct vblk_desc *desc = &chain->desc[i];
+		uint32_t skip = i == cut.index ? cut.offset : 0;
+		uint32_t len = desc->len - skip - (i == chain->count - 1 ? 1 : 0);
+
+		if (len == 0)
+			continue;
+		if (len > VBLK_SIZE_MAX) {
+			data.too_long = true;
+			return data;
+		}
+		request->segment[request->segment_count++] =
+			(struct vblk_segment){ desc->addr + skip, len };
+		request->data_len += len;
+		if (is_writable(desc))
+			data.writable += len;
+		else
+			data.readable += len;
+	}
+	return data;
+}
+
+static bool carries_data(uint32_t type)
+{
+	return type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_OUT || type == VIRTIO_BLK_T_GET_ID;
+}
+
+/* Whether the data has the size that the type wants. Returns what is wrong, or NULL. */
+static const char *check_size(uint32_t type, uint32_t data_len)
+{
+	if (carries_data(type) && data_len == 0)
+		return "request without data";
+	if (type == VIRTIO_BLK_T_FLUSH && data_len != 0)
+		return "flush with data";
+	if ((type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_OUT) &&
+	    data_len % VBLK_SECTOR_SIZE != 0)
+		return "data is no multiple of a sector";
+	return NULL;
+}
+
+/* What needs no disk: refusals of a read-only device, and types that nobody knows. */
+static struct vblk_verdict classify(uint32_t type, bool read_only)
+{
+	switch (type) {
+	case VIRTIO_BLK_T_IN:
+	case VIRTIO_BLK_T_GET_ID:
+		return run;
+	case VIRTIO_BLK_T_OUT:
+		return read_only ? refuse("write to a read-only disk") : run;
+	case VIRTIO_BLK_T_FLUSH:
+		return read_only ? reply(VIRTIO_BLK_S_OK, NULL) : run;
+	default:
+		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
+	}
+}
+
+static const char *check_direction(uint32_t type, const struct data *data)
+{
+	if (type == VIRTIO_BLK_T_OUT)
+		return data->writable ? "data to write is not readable" : NULL;
+	return data->readable ? "buffer to fill is not writable" : NULL;
+}
+
+struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
+				       struct vblk_memory_view *view, bool read_only)
+{
+	uint8_t header[HEADER_SIZE];
+	struct vblk_verdict verdict;
+	const char *wrong;
+	struct data data;
+	struct cut cut;
+
+	request->head = chain->head;
+	if (chain->count > VBLK_CHAIN_MAX)
+		return drop("chain has too many descriptors");
+	wrong = find_status(chain, &request->status_addr);
+	if (wrong)
+		return drop(wrong);
+	wrong = read_header(chain, view, header, &cut);
+	if (wrong)
+		return refuse(wrong);
+	request->type = vblk_le32_get(header + offsetof(struct virtio_blk_outhdr, type));
+	request->sector = vblk_le64_get(header + offsetof(struct virtio_blk_outhdr, sector));
+	data = collect_data(request, chain, cut);
+	if (data.too_long)
+		return refuse("descriptor is longer than size_max");
+	wrong = check_size(request->type, request->data_len);
+	if (wrong)
+		return refuse(wrong);
+	verdict = classify(request->type, read_only);
+	if (verdict.action != VBLK_ACTION_RUN)
+		return verdict;
+	wrong = check_direction(request->type, &data);
+	return wrong ? refuse(wrong) : run;
+}
