@@ -58,6 +58,18 @@ struct vblk_throttle {
 	uint64_t bps_burst;  /* bytes */
 };
 
+/*
+ * On which processors a worker runs. Taken up at its next start. Best effort: processors that do
+ * not exist are skipped, and if nothing is left or the kernel refuses, a warning is logged and the
+ * worker runs where it may.
+ */
+struct vblk_placement {
+	bool pinned;	      /* run on processor `cpu` and nowhere else; `cpus` is ignored */
+	uint32_t cpu;	      /* number as in sched_setaffinity(2) */
+	const uint32_t *cpus; /* run on these; copied by whom it is given to */
+	size_t cpu_count;     /* 0: no restriction; at most 1024 are kept */
+};
+
 /* Fill with zeros, then set what matters: 0 is the default of every field. */
 struct vblk_device_options {
 	enum vblk_engine_kind engine;
@@ -81,6 +93,9 @@ struct vblk_device_options {
 
 	/* Longest wait for a worker to stop, in milliseconds. 0: 1000. */
 	uint32_t stop_timeout_ms;
+
+	/* Where the worker may run; all zero: wherever its creator may. Copied. */
+	struct vblk_placement placement;
 
 	/* Where messages go. Copied; see vblk/log.h for how long its context must live. */
 	struct vblk_log log;
@@ -178,6 +193,64 @@ VBLK_API bool vblk_device_next_deadline(const struct vblk_device *device, uint64
  * notification left over because it reached its bound. Harmless at any time and in any state.
  */
 VBLK_API void vblk_device_run(struct vblk_device *device);
+
+/*
+ * Changes the limits, also while requests wait for tokens: they are looked at again at once. What
+ * is in a bucket (or owed) carries over, up to its new size; a limit that is new starts full. The
+ * order of requests does not change, and none is lost.
+ * Returns 0 or -EINVAL (a burst without its rate or below it; nothing changed).
+ */
+VBLK_API VBLK_MUST_USE int vblk_device_set_throttle(struct vblk_device *device,
+						    const struct vblk_throttle *throttle);
+
+/*
+ * Changes where workers run, from the next start (DRIVER_OK) on.
+ * Returns 0, or -EINVAL (cpu_count without cpus).
+ */
+VBLK_API VBLK_MUST_USE int vblk_device_set_placement(struct vblk_device *device,
+						     const struct vblk_placement *placement);
+
+/*
+ * --- Pause and resume: bringing the device to rest for a freeze of the whole machine ---
+ *
+ * A paused device has no request in hand, changes nothing in guest memory and raises no
+ * interrupt. The driver notices nothing but time: notifications are kept. Buckets of the throttle
+ * go on filling. A reset or destroy ends the pause.
+ */
+
+/*
+ * Asks the worker to rest after the request in hand, and returns at once. Several calls count as
+ * one. Returns true if exactly one acknowledgement follows on the parked eventfd for this call;
+ * false if none does, because no worker runs (the device is at rest) or a pause is on already.
+ * With VBLK_ENGINE_INLINE the rest begins and is acknowledged within the call.
+ */
+VBLK_API bool vblk_device_pause(struct vblk_device *device);
+
+/*
+ * Ends the pause, also one that the worker has not answered yet, and serves what was notified
+ * meanwhile. Returns true if there is a worker that leaves its rest: vblk_device_is_paused turns
+ * false shortly. False: there is nothing to wait for.
+ */
+VBLK_API bool vblk_device_resume(struct vblk_device *device);
+
+/* Whether the device is at rest: paused, or without a worker. Lock-free. */
+VBLK_API bool vblk_device_is_paused(const struct vblk_device *device);
+
+/* Waits until the device is at rest. Returns 0 or -ETIMEDOUT. */
+VBLK_API VBLK_MUST_USE int vblk_device_wait_paused(struct vblk_device *device, uint32_t timeout_ms);
+
+/*
+ * Names the eventfd that is incremented by each acknowledgement: one for all devices and vCPUs of
+ * a machine, so that a coordinator counts on one descriptor. It is duplicated; -1 for none. May be
+ * called at any time. Returns 0 or -errno (-EBADF, -EMFILE).
+ */
+VBLK_API VBLK_MUST_USE int vblk_device_set_parked_fd(struct vblk_device *device, int fd);
+
+/* The flag behind vblk_device_is_paused. Borrowed: take a reference to outlive the device. */
+VBLK_API struct vblk_park *vblk_device_park(const struct vblk_device *device);
+VBLK_API bool vblk_park_is_paused(const struct vblk_park *park);
+VBLK_API struct vblk_park *vblk_park_ref(struct vblk_park *park);
+VBLK_API void vblk_park_unref(struct vblk_park *park);
 
 VBLK_END_DECLS
 

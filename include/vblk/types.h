@@ -5,7 +5,7 @@
  * Conventions of the whole library:
  *  - A function that can fail returns 0 (or a count) or a negative errno, and its results go
  *    through its last parameters. Such functions are marked VBLK_MUST_USE.
- *  - Objects named `struct vblk_memory`, `struct vblk_backing` and `struct vblk_metrics` are
+ *  - Objects named `struct vblk_memory`, `vblk_backing`, `vblk_metrics` and `vblk_park` are
  *    reference counted: whoever creates one owns a reference and gives it back with *_unref();
  *    the library takes references of its own for as long as it needs the object.
  *  - Guest-physical addresses and lengths are in bytes, sectors are 512 bytes, times are
@@ -38,5 +38,6 @@ struct vblk_device;
 struct vblk_log;
 struct vblk_memory;
 struct vblk_metrics;
+struct vblk_park;
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/clock.h"
 
-#include <time.h>
-
 uint64_t vblk_clock_now(const struct vblk_clock *clock)
 {
 	struct timespec ts;
@@ -11,4 +9,18 @@ uint64_t vblk_clock_now(const struct vblk_clock *clock)
 		return clock->fn(clock->context);
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+struct timespec vblk_deadline_after(uint32_t timeout_ms)
+{
+	struct timespec when;
+
+	clock_gettime(CLOCK_MONOTONIC, &when);
+	when.tv_sec += (time_t)(timeout_ms / 1000);
+	when.tv_nsec += (long)((timeout_ms % 1000) * VBLK_NSEC_PER_MSEC);
+	if (when.tv_nsec >= (long)VBLK_NSEC_PER_SEC) {
+		when.tv_sec++;
+		when.tv_nsec -= (long)VBLK_NSEC_PER_SEC;
+	}
+	return when;
 }

@@ -4,6 +4,7 @@
 #define VBLK_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 #define VBLK_NSEC_PER_SEC  1000000000ull
 #define VBLK_NSEC_PER_MSEC 1000000ull
@@ -15,5 +16,8 @@ struct vblk_clock {
 
 /* Nanoseconds since some fixed moment; never goes backwards. */
 uint64_t vblk_clock_now(const struct vblk_clock *clock);
+
+/* The moment on CLOCK_MONOTONIC that is `timeout_ms` from now. */
+struct timespec vblk_deadline_after(uint32_t timeout_ms);
 
 #endif

@@ -106,7 +106,9 @@ int vblk_device_create(const struct vblk_device_options *options, struct vblk_ba
 	dev->instance = atomic_fetch_add_explicit(&next_instance, 1, memory_order_relaxed);
 	dev->disk.backing = vblk_backing_ref(backing);
 	take_options(dev, options, &info);
-	ret = vblk_metrics_create(&dev->metrics);
+	ret = vblk_cpus_from_placement(&options->placement, &dev->cpus);
+	if (ret == 0)
+		ret = vblk_metrics_create(&dev->metrics);
 	if (ret == 0)
 		ret = vblk_port_create(options->interrupt, options->interrupt_context,
 				       &options->log, dev->metrics, &dev->port);

@@ -30,7 +30,6 @@ struct vblk_device {
 	uint8_t config_space[VBLK_CONFIG_SIZE];
 	struct vblk_log log;
 	struct vblk_clock clock;
-	struct vblk_throttle throttle;
 	enum vblk_undeliverable on_undeliverable;
 	void (*worker_lost)(void *context, int error);
 	void *worker_lost_context;
@@ -52,6 +51,8 @@ struct vblk_device {
 	uint32_t queue_sel;
 	uint64_t accepted; /* the driver's features */
 	struct vblk_queue_layout layout;
+	struct vblk_throttle throttle;
+	struct vblk_cpus cpus;
 	bool dead; /* a worker was abandoned: none is started again */
 };
 

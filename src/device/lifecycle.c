@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Start, stop and reset: the engine runs from the moment the driver sets DRIVER_OK (and memory is
- * bound) to the next reset.
+ * Start, stop, reset and what changes a device while it runs: the engine runs from the moment the
+ * driver sets DRIVER_OK (and memory is bound) to the next reset.
  *
  * A device whose worker could not be stopped is dead. The old worker's last write may still be on
  * its way to the disk and could land on newer data, so no other worker may follow it; a driver
@@ -64,7 +64,7 @@ void vblk_device_start(struct vblk_device *device)
 		return;
 	}
 	describe(device, &config);
-	ret = vblk_engine_start(device->engine, &config);
+	ret = vblk_engine_start(device->engine, &config, &device->cpus);
 	if (ret == 0)
 		return;
 	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "cannot start the worker",
@@ -96,4 +96,71 @@ void vblk_device_reset(struct vblk_device *device)
 	vblk_engine_forget(device->engine);
 	vblk_port_reset(device->port);
 	atomic_store_explicit(&device->unbound_warned, false, memory_order_relaxed);
+}
+
+bool vblk_device_pause(struct vblk_device *device)
+{
+	bool follows;
+
+	vblk_device_lock(device);
+	follows = vblk_engine_pause(device->engine);
+	vblk_device_unlock(device);
+	return follows;
+}
+
+bool vblk_device_resume(struct vblk_device *device)
+{
+	bool live;
+
+	vblk_device_lock(device);
+	live = vblk_engine_resume(device->engine);
+	vblk_device_unlock(device);
+	return live;
+}
+
+bool vblk_device_is_paused(const struct vblk_device *device)
+{
+	return vblk_park_is_paused(device->engine->park);
+}
+
+int vblk_device_wait_paused(struct vblk_device *device, uint32_t timeout_ms)
+{
+	return vblk_park_wait(device->engine->park, timeout_ms);
+}
+
+int vblk_device_set_parked_fd(struct vblk_device *device, int fd)
+{
+	return vblk_park_set_fd(device->engine->park, fd);
+}
+
+struct vblk_park *vblk_device_park(const struct vblk_device *device)
+{
+	return device->engine->park;
+}
+
+int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throttle *throttle)
+{
+	struct vblk_throttle_problem problem;
+	int ret = vblk_throttle_validate(throttle, &problem);
+
+	if (ret < 0)
+		return ret;
+	vblk_device_lock(device);
+	device->throttle = *throttle;
+	vblk_engine_set_throttle(device->engine, throttle);
+	vblk_device_unlock(device);
+	return 0;
+}
+
+int vblk_device_set_placement(struct vblk_device *device, const struct vblk_placement *placement)
+{
+	struct vblk_cpus cpus;
+	int ret = vblk_cpus_from_placement(placement, &cpus);
+
+	if (ret < 0)
+		return ret;
+	vblk_device_lock(device);
+	device->cpus = cpus;
+	vblk_device_unlock(device);
+	return 0;
 }

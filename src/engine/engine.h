@@ -13,15 +13,21 @@
 #ifndef VBLK_ENGINE_ENGINE_H
 #define VBLK_ENGINE_ENGINE_H
 
+#include "engine/park.h"
+#include "engine/placement.h"
 #include "request/drain.h"
 
 struct vblk_engine;
 
 struct vblk_engine_ops {
-	int (*start)(struct vblk_engine *engine, const struct vblk_drain_config *config);
+	int (*start)(struct vblk_engine *engine, const struct vblk_drain_config *config,
+		     const struct vblk_cpus *cpus);
 	int (*stop)(struct vblk_engine *engine, uint32_t timeout_ms);
 	void (*notify)(struct vblk_engine *engine);
 	void (*forget)(struct vblk_engine *engine);
+	bool (*pause)(struct vblk_engine *engine);
+	bool (*resume)(struct vblk_engine *engine);
+	void (*set_throttle)(struct vblk_engine *engine, const struct vblk_throttle *throttle);
 	int (*kick_fd)(const struct vblk_engine *engine);
 	void (*run)(struct vblk_engine *engine);
 	bool (*next_deadline)(const struct vblk_engine *engine, uint64_t *deadline_ns);
@@ -30,6 +36,7 @@ struct vblk_engine_ops {
 
 struct vblk_engine {
 	const struct vblk_engine_ops *ops;
+	struct vblk_park *park; /* owned reference */
 };
 
 /* Each returns 0 and an idle engine, or -ENOMEM, -EMFILE, -ENFILE. */
@@ -42,9 +49,10 @@ VBLK_MUST_USE int vblk_inline_engine_create(struct vblk_engine **engine);
  * notifications that it remembers.
  */
 VBLK_MUST_USE static inline int vblk_engine_start(struct vblk_engine *engine,
-						  const struct vblk_drain_config *config)
+						  const struct vblk_drain_config *config,
+						  const struct vblk_cpus *cpus)
 {
-	return engine->ops->start(engine, config);
+	return engine->ops->start(engine, config, cpus);
 }
 
 /*
@@ -67,6 +75,24 @@ static inline void vblk_engine_notify(struct vblk_engine *engine)
 static inline void vblk_engine_forget(struct vblk_engine *engine)
 {
 	engine->ops->forget(engine);
+}
+
+/* As vblk_device_pause and vblk_device_resume. */
+static inline bool vblk_engine_pause(struct vblk_engine *engine)
+{
+	return engine->ops->pause(engine);
+}
+
+static inline bool vblk_engine_resume(struct vblk_engine *engine)
+{
+	return engine->ops->resume(engine);
+}
+
+/* New limits for what runs now, if anything does. They are valid. */
+static inline void vblk_engine_set_throttle(struct vblk_engine *engine,
+					    const struct vblk_throttle *throttle)
+{
+	engine->ops->set_throttle(engine, throttle);
 }
 
 /* The eventfd whose signal is a notification, or -ENOTSUP. */

@@ -29,7 +29,7 @@ static void inline_run(struct vblk_engine *engine)
 	struct inline_engine *self = from_base(engine);
 	uint64_t wait_ns = 0;
 
-	if (!self->drain)
+	if (!self->drain || self->base.park->level)
 		return;
 	self->pending = false;
 	self->waiting = false;
@@ -58,14 +58,17 @@ static void inline_notify(struct vblk_engine *engine)
 	inline_run(engine);
 }
 
-static int inline_start(struct vblk_engine *engine, const struct vblk_drain_config *config)
+static int inline_start(struct vblk_engine *engine, const struct vblk_drain_config *config,
+			const struct vblk_cpus *cpus)
 {
 	struct inline_engine *self = from_base(engine);
 
+	(void)cpus;
 	self->drain = malloc(sizeof(*self->drain));
 	if (!self->drain)
 		return -ENOMEM;
 	vblk_drain_init(self->drain, config);
+	vblk_park_begin(engine->park);
 	self->waiting = false;
 	if (self->pending)
 		inline_run(engine);
@@ -83,12 +86,46 @@ static int inline_stop(struct vblk_engine *engine, uint32_t timeout_ms)
 	free(self->drain);
 	self->drain = NULL;
 	self->waiting = false;
+	vblk_park_end(engine->park);
 	return 0;
 }
 
 static void inline_forget(struct vblk_engine *engine)
 {
 	from_base(engine)->pending = false;
+}
+
+static bool inline_pause(struct vblk_engine *engine)
+{
+	bool follows = vblk_park_request(engine->park);
+
+	vblk_park_at_once(engine->park);
+	return follows;
+}
+
+/* Nobody has to be waited for, hence false: what was notified is served before this returns. */
+static bool inline_resume(struct vblk_engine *engine)
+{
+	if (!vblk_park_release(engine->park))
+		return false;
+	vblk_park_begin(engine->park);
+	if (from_base(engine)->pending)
+		inline_run(engine);
+	return false;
+}
+
+/* A request that waits is looked at again with the new limits. */
+static void inline_set_throttle(struct vblk_engine *engine, const struct vblk_throttle *throttle)
+{
+	struct inline_engine *self = from_base(engine);
+
+	if (!self->drain)
+		return;
+	vblk_drain_set_throttle(self->drain, throttle);
+	if (self->waiting)
+		self->pending = true;
+	if (self->pending)
+		inline_run(engine);
 }
 
 static int inline_kick_fd(const struct vblk_engine *engine)
@@ -101,7 +138,7 @@ static bool inline_next_deadline(const struct vblk_engine *engine, uint64_t *dea
 {
 	const struct inline_engine *self = (const struct inline_engine *)engine;
 
-	if (!self->drain)
+	if (!self->drain || self->base.park->level)
 		return false;
 	if (self->pending)
 		*deadline_ns = vblk_clock_now(&self->drain->config.clock);
@@ -112,6 +149,7 @@ static bool inline_next_deadline(const struct vblk_engine *engine, uint64_t *dea
 
 static void inline_destroy(struct vblk_engine *engine)
 {
+	vblk_park_unref(engine->park);
 	free(from_base(engine));
 }
 
@@ -120,6 +158,9 @@ static const struct vblk_engine_ops inline_ops = {
 	.stop = inline_stop,
 	.notify = inline_notify,
 	.forget = inline_forget,
+	.pause = inline_pause,
+	.resume = inline_resume,
+	.set_throttle = inline_set_throttle,
 	.kick_fd = inline_kick_fd,
 	.run = inline_run,
 	.next_deadline = inline_next_deadline,
@@ -132,6 +173,10 @@ int vblk_inline_engine_create(struct vblk_engine **engine)
 
 	if (!self)
 		return -ENOMEM;
+	if (vblk_park_create(&self->base.park) < 0) {
+		free(self);
+		return -ENOMEM;
+	}
 	self->base.ops = &inline_ops;
 	*engine = &self->base;
 	return 0;

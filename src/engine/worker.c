@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The worker thread. It sleeps in epoll on three descriptors: the kick (the driver has something),
- * the timer (tokens are there again) and the stop. All of them, and the epoll instance, are made
+ * the timer (tokens are there again) and the control (somebody of our own wants it to stop, park
+ * or take other limits; which of them, memory says). All of them, and the epoll instance, are made
  * before the thread, so once it runs it has nothing left that can fail.
+ *
+ * Control comes first in a batch of events, and within it the stop.
  *
  * A request that must wait for tokens blocks the queue: kicks are then taken note of, but only the
  * timer drains. The kick is read before a drain, so one that comes during a drain causes another.
@@ -20,6 +23,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "base/eventfd.h"
 #include "base/log.h"
 #include "engine/engine.h"
@@ -27,7 +31,7 @@
 
 enum token {
 	TOKEN_KICK = 1,
-	TOKEN_STOP = 2,
+	TOKEN_CONTROL = 2,
 	TOKEN_THROTTLE = 3,
 };
 
@@ -35,13 +39,22 @@ enum token {
 
 struct vblk_worker {
 	struct vblk_drain drain;
+	struct vblk_cpus cpus;
+	struct vblk_park *park; /* owned reference */
 	pthread_t thread;
 	int kick_fd;
-	int stop_fd;
+	int control_fd;
 	int timer_fd;
 	int epoll_fd;
 	bool blocked; /* the next request waits for the timer */
 	bool more;    /* the last drain reached its bound: go on after a look at the events */
+
+	bool stop; /* under the park's lock */
+
+	/* Other limits that wait to be taken up. */
+	pthread_mutex_t limits_lock;
+	bool limits_changed;
+	struct vblk_throttle limits;
 
 	/* How it ends: under the lock, the thread and whoever stops it agree who frees. */
 	pthread_mutex_t lock;
@@ -52,7 +65,8 @@ struct vblk_worker {
 
 /* What one batch of events asks for. */
 struct wakeup {
-	bool stop;
+	bool failed; /* there is no waiting any more */
+	bool control;
 	bool kick;
 	bool timer;
 };
@@ -60,11 +74,13 @@ struct wakeup {
 static void worker_free(struct vblk_worker *worker)
 {
 	vblk_drain_destroy(&worker->drain);
+	vblk_park_unref(worker->park);
+	pthread_mutex_destroy(&worker->limits_lock);
 	pthread_cond_destroy(&worker->ended_cond);
 	pthread_mutex_destroy(&worker->lock);
 	close(worker->epoll_fd);
 	close(worker->timer_fd);
-	close(worker->stop_fd);
+	close(worker->control_fd);
 	close(worker->kick_fd);
 	free(worker);
 }
@@ -81,7 +97,7 @@ static void log_failure(struct vblk_worker *worker, enum vblk_log_level level, c
 static struct wakeup wait_for_events(struct vblk_worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
-	struct wakeup wakeup = { false, false, false };
+	struct wakeup wakeup = { .failed = false };
 	int count;
 
 	do {
@@ -89,12 +105,12 @@ static struct wakeup wait_for_events(struct vblk_worker *worker)
 	} while (count < 0 && errno == EINTR);
 	if (count < 0) {
 		log_failure(worker, VBLK_LOG_ERROR, "worker cannot wait for events", -errno);
-		wakeup.stop = true;
+		wakeup.failed = true;
 	}
 	for (int i = 0; i < count; i++) {
 		switch (events[i].data.u32) {
-		case TOKEN_STOP:
-			wakeup.stop = true;
+		case TOKEN_CONTROL:
+			wakeup.control = true;
 			break;
 		case TOKEN_KICK:
 			wakeup.kick = true;
@@ -138,13 +154,32 @@ static void drain_once(struct vblk_worker *worker)
 	}
 }
 
+/* A request that waits for tokens is looked at again with the new limits. */
+static void take_limits(struct vblk_worker *worker)
+{
+	pthread_mutex_lock(&worker->limits_lock);
+	if (worker->limits_changed) {
+		worker->limits_changed = false;
+		vblk_drain_set_throttle(&worker->drain, &worker->limits);
+		worker->more = worker->more || worker->blocked;
+		worker->blocked = false;
+	}
+	pthread_mutex_unlock(&worker->limits_lock);
+}
+
 static void serve(struct vblk_worker *worker)
 {
 	for (;;) {
 		struct wakeup wakeup = wait_for_events(worker);
 
-		if (wakeup.stop)
+		if (wakeup.failed)
 			return;
+		if (wakeup.control) {
+			vblk_eventfd_clear(worker->control_fd);
+			if (vblk_park_here(worker->park, &worker->stop))
+				return;
+			take_limits(worker);
+		}
 		if (wakeup.kick) {
 			vblk_eventfd_clear(worker->kick_fd);
 			vblk_metrics_add_notification(worker->drain.config.metrics);
@@ -153,7 +188,7 @@ static void serve(struct vblk_worker *worker)
 			vblk_eventfd_clear(worker->timer_fd);
 			worker->blocked = false;
 		}
-		if (!worker->blocked)
+		if (!worker->blocked && (wakeup.kick || wakeup.timer || worker->more))
 			drain_once(worker);
 	}
 }
@@ -163,7 +198,7 @@ static void *worker_main(void *argument)
 	struct vblk_worker *worker = argument;
 	bool detached;
 
-	drain_once(worker);
+	vblk_cpus_apply(&worker->cpus, &worker->drain.config.log, worker->drain.config.instance);
 	serve(worker);
 	pthread_mutex_lock(&worker->lock);
 	worker->ended = true;
@@ -187,13 +222,13 @@ static int open_descriptors(struct vblk_worker *worker, int kick_fd)
 {
 	int ret;
 
-	worker->stop_fd = -1;
+	worker->control_fd = -1;
 	worker->timer_fd = -1;
 	worker->epoll_fd = -1;
 	worker->kick_fd = fcntl(kick_fd, F_DUPFD_CLOEXEC, 0);
 	if (worker->kick_fd < 0)
 		return -errno;
-	ret = vblk_eventfd_create(&worker->stop_fd);
+	ret = vblk_eventfd_create(&worker->control_fd);
 	if (ret < 0)
 		return ret;
 	worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -202,7 +237,7 @@ static int open_descriptors(struct vblk_worker *worker, int kick_fd)
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (worker->epoll_fd < 0)
 		return -errno;
-	ret = watch(worker->epoll_fd, worker->stop_fd, TOKEN_STOP);
+	ret = watch(worker->epoll_fd, worker->control_fd, TOKEN_CONTROL);
 	if (ret == 0)
 		ret = watch(worker->epoll_fd, worker->kick_fd, TOKEN_KICK);
 	if (ret == 0)
@@ -212,9 +247,10 @@ static int open_descriptors(struct vblk_worker *worker, int kick_fd)
 
 static void close_descriptors(struct vblk_worker *worker)
 {
-	const int fds[] = { worker->epoll_fd, worker->timer_fd, worker->stop_fd, worker->kick_fd };
+	const int fds[] = { worker->epoll_fd, worker->timer_fd, worker->control_fd,
+			    worker->kick_fd };
 
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
@@ -239,10 +275,11 @@ static int create_thread(struct vblk_worker *worker)
 	return 0;
 }
 
-static void init_end(struct vblk_worker *worker)
+static void init_locks(struct vblk_worker *worker)
 {
 	pthread_condattr_t attr;
 
+	pthread_mutex_init(&worker->limits_lock, NULL);
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -250,9 +287,10 @@ static void init_end(struct vblk_worker *worker)
 	pthread_condattr_destroy(&attr);
 }
 
-int vblk_worker_start(const struct vblk_drain_config *config, int kick_fd,
-		      struct vblk_worker **worker)
+int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_cpus *cpus,
+		      struct vblk_park *park, int kick_fd, struct vblk_worker **worker)
 {
+	struct vblk_drain_config own = *config;
 	struct vblk_worker *w = calloc(1, sizeof(*w));
 	int ret;
 
@@ -264,10 +302,16 @@ int vblk_worker_start(const struct vblk_drain_config *config, int kick_fd,
 		free(w);
 		return ret;
 	}
-	vblk_drain_init(&w->drain, config);
-	init_end(w);
+	own.yield = &park->yield;
+	vblk_drain_init(&w->drain, &own);
+	w->cpus = *cpus;
+	w->park = vblk_park_ref(park);
+	w->more = true; /* what was made available before there was a worker */
+	init_locks(w);
+	vblk_park_begin(park);
 	ret = create_thread(w);
 	if (ret < 0) {
+		vblk_park_end(park);
 		worker_free(w);
 		return ret;
 	}
@@ -275,18 +319,21 @@ int vblk_worker_start(const struct vblk_drain_config *config, int kick_fd,
 	return 0;
 }
 
-static struct timespec deadline_after(uint32_t timeout_ms)
+void vblk_worker_wake(struct vblk_worker *worker)
 {
-	struct timespec when;
+	int ret = vblk_eventfd_signal(worker->control_fd);
 
-	clock_gettime(CLOCK_MONOTONIC, &when);
-	when.tv_sec += timeout_ms / 1000;
-	when.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (when.tv_nsec >= (long)VBLK_NSEC_PER_SEC) {
-		when.tv_sec++;
-		when.tv_nsec -= (long)VBLK_NSEC_PER_SEC;
-	}
-	return when;
+	if (ret < 0)
+		log_failure(worker, VBLK_LOG_ERROR, "cannot signal the worker", ret);
+}
+
+void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_throttle *throttle)
+{
+	pthread_mutex_lock(&worker->limits_lock);
+	worker->limits = *throttle;
+	worker->limits_changed = true;
+	pthread_mutex_unlock(&worker->limits_lock);
+	vblk_worker_wake(worker);
 }
 
 /*
@@ -301,8 +348,8 @@ static bool cut_off(struct vblk_worker *worker)
 		log_failure(worker, VBLK_LOG_ERROR,
 			    "stuck worker is in guest memory and cannot be cut off", -EBUSY);
 	log_failure(worker, VBLK_LOG_ERROR,
-		    "worker did not stop in time and was abandoned: see "
-		    "/proc/<pid>/task/*/stack for where it hangs",
+		    "worker did not stop in time and was abandoned: /proc/<pid>/task/*/stack tells "
+		    "where it hangs",
 		    -ETIMEDOUT);
 	pthread_mutex_lock(&worker->lock);
 	ended = worker->ended;
@@ -316,20 +363,25 @@ static bool cut_off(struct vblk_worker *worker)
 
 int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)
 {
-	struct timespec deadline = deadline_after(timeout_ms);
+	struct timespec deadline = vblk_deadline_after(timeout_ms);
+	struct vblk_park *park = vblk_park_ref(worker->park);
 	bool ended;
 	int ret = 0;
 
-	if (vblk_eventfd_signal(worker->stop_fd) < 0)
-		log_failure(worker, VBLK_LOG_ERROR, "cannot signal the worker to stop", -errno);
+	vblk_park_stop(park, &worker->stop);
+	vblk_worker_wake(worker);
 	pthread_mutex_lock(&worker->lock);
 	while (!worker->ended && ret == 0)
 		ret = pthread_cond_timedwait(&worker->ended_cond, &worker->lock, &deadline);
 	ended = worker->ended;
 	pthread_mutex_unlock(&worker->lock);
-	if (!ended && !cut_off(worker))
-		return -ETIMEDOUT;
-	pthread_join(worker->thread, NULL);
-	worker_free(worker);
-	return 0;
+	if (!ended)
+		ended = cut_off(worker);
+	if (ended) {
+		pthread_join(worker->thread, NULL);
+		worker_free(worker);
+	}
+	vblk_park_end(park);
+	vblk_park_unref(park);
+	return ended ? 0 : -ETIMEDOUT;
 }

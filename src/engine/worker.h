@@ -8,17 +8,20 @@
 #ifndef VBLK_ENGINE_WORKER_H
 #define VBLK_ENGINE_WORKER_H
 
+#include "engine/park.h"
+#include "engine/placement.h"
 #include "request/drain.h"
 
 struct vblk_worker;
 
 /*
  * Starts a thread that drains whenever `kick_fd` (which is duplicated) is signalled, and once at
- * its start. Returns 0, -ENOMEM, -EMFILE, -ENFILE, or -EAGAIN if no thread can be created; after
- * an error nothing is left behind.
+ * its start. It parks in `park`, of which it takes a reference. Returns 0, -ENOMEM, -EMFILE,
+ * -ENFILE, or -EAGAIN if no thread can be created; after an error nothing is left behind.
  */
-VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config, int kick_fd,
-				    struct vblk_worker **worker);
+VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config,
+				    const struct vblk_cpus *cpus, struct vblk_park *park,
+				    int kick_fd, struct vblk_worker **worker);
 
 /*
  * Asks the worker to end, and waits for that. Returns 0: the thread is gone, all is freed.
@@ -26,5 +29,11 @@ VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config, int 
  * it ends. The pointer is invalid afterwards in both cases.
  */
 VBLK_MUST_USE int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms);
+
+/* Makes the worker look at its park. */
+void vblk_worker_wake(struct vblk_worker *worker);
+
+/* Other limits, taken up between two drains. They are valid. */
+void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_throttle *throttle);
 
 #endif

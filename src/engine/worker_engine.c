@@ -23,11 +23,12 @@ static struct worker_engine *from_base(struct vblk_engine *engine)
 	return (struct worker_engine *)engine;
 }
 
-static int worker_engine_start(struct vblk_engine *engine, const struct vblk_drain_config *config)
+static int worker_engine_start(struct vblk_engine *engine, const struct vblk_drain_config *config,
+			       const struct vblk_cpus *cpus)
 {
 	struct worker_engine *self = from_base(engine);
 
-	return vblk_worker_start(config, self->kick_fd, &self->worker);
+	return vblk_worker_start(config, cpus, engine->park, self->kick_fd, &self->worker);
 }
 
 static int worker_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
@@ -53,6 +54,30 @@ static void worker_engine_forget(struct vblk_engine *engine)
 	vblk_eventfd_clear(from_base(engine)->kick_fd);
 }
 
+static bool worker_engine_pause(struct vblk_engine *engine)
+{
+	struct worker_engine *self = from_base(engine);
+	bool follows = vblk_park_request(engine->park);
+
+	if (self->worker)
+		vblk_worker_wake(self->worker);
+	return follows;
+}
+
+static bool worker_engine_resume(struct vblk_engine *engine)
+{
+	return vblk_park_release(engine->park);
+}
+
+static void worker_engine_set_throttle(struct vblk_engine *engine,
+				       const struct vblk_throttle *throttle)
+{
+	struct worker_engine *self = from_base(engine);
+
+	if (self->worker)
+		vblk_worker_set_throttle(self->worker, throttle);
+}
+
 static int worker_engine_kick_fd(const struct vblk_engine *engine)
 {
 	return ((const struct worker_engine *)engine)->kick_fd;
@@ -75,6 +100,7 @@ static void worker_engine_destroy(struct vblk_engine *engine)
 	struct worker_engine *self = from_base(engine);
 
 	close(self->kick_fd);
+	vblk_park_unref(engine->park);
 	free(self);
 }
 
@@ -83,6 +109,9 @@ static const struct vblk_engine_ops worker_engine_ops = {
 	.stop = worker_engine_stop,
 	.notify = worker_engine_notify,
 	.forget = worker_engine_forget,
+	.pause = worker_engine_pause,
+	.resume = worker_engine_resume,
+	.set_throttle = worker_engine_set_throttle,
 	.kick_fd = worker_engine_kick_fd,
 	.run = worker_engine_run,
 	.next_deadline = worker_engine_next_deadline,
@@ -98,6 +127,12 @@ int vblk_worker_engine_create(struct vblk_engine **engine)
 		return -ENOMEM;
 	ret = vblk_eventfd_create(&self->kick_fd);
 	if (ret < 0) {
+		free(self);
+		return ret;
+	}
+	ret = vblk_park_create(&self->base.park);
+	if (ret < 0) {
+		close(self->kick_fd);
 		free(self);
 		return ret;
 	}

@@ -245,6 +245,12 @@ static bool set_notifications(struct vblk_drain *drain, bool enable)
 	return ret > 0;
 }
 
+static bool must_yield(const struct vblk_drain *drain)
+{
+	return drain->config.yield &&
+	       atomic_load_explicit(drain->config.yield, memory_order_relaxed);
+}
+
 /*
  * Serves chains until one of the ends is reached. Finding the queue empty costs budget too: a
  * driver that announces a chain and takes it back, over and over, must not keep us here.
@@ -259,9 +265,9 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, unsigned *publishe
 		(void)set_notifications(drain, false);
 		do {
 			step = serve_one(drain, published, wait_ns);
-		} while (step == STEP_SERVED && --budget > 0);
+		} while (step == STEP_SERVED && --budget > 0 && !must_yield(drain));
 		if (step == STEP_SERVED)
-			break;
+			return VBLK_DRAIN_MORE;
 		if (step == STEP_BROKEN)
 			return VBLK_DRAIN_DONE;
 		if (!set_notifications(drain, true) && step == STEP_EMPTY)
@@ -270,6 +276,11 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, unsigned *publishe
 			return VBLK_DRAIN_STALLED;
 	}
 	return VBLK_DRAIN_MORE;
+}
+
+void vblk_drain_set_throttle(struct vblk_drain *drain, const struct vblk_throttle *throttle)
+{
+	vblk_throttle_change(&drain->throttle, throttle, vblk_clock_now(&drain->config.clock));
 }
 
 enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_ns)

@@ -29,6 +29,8 @@ struct vblk_drain_config {
 	enum vblk_undeliverable on_undeliverable;
 	struct vblk_queue_layout layout;
 	bool event_idx;
+	/* Ends a drain after the request in hand while true; outlives the drain. NULL: never. */
+	const atomic_bool *yield;
 	uint32_t instance; /* names the device in logs and thread names */
 	uint32_t index;	   /* which queue of the device */
 };
@@ -47,7 +49,7 @@ struct vblk_drain {
 
 enum vblk_drain_result {
 	VBLK_DRAIN_DONE,    /* nothing left, or nothing that can be served */
-	VBLK_DRAIN_MORE,    /* the bound was reached: come again */
+	VBLK_DRAIN_MORE,    /* the bound was reached, or we were asked to yield: come again */
 	VBLK_DRAIN_STALLED, /* the next request may pass after the time told */
 };
 
@@ -56,6 +58,9 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 
 /* Takes the stall off the gauge and gives the references back. */
 void vblk_drain_destroy(struct vblk_drain *drain);
+
+/* Changes the limits as vblk_device_set_throttle says. By the thread that drains. */
+void vblk_drain_set_throttle(struct vblk_drain *drain, const struct vblk_throttle *throttle);
 
 /*
  * Serves the queue once, at most as many chains as it is long. *wait_ns is set with

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk in a regular file or on a block device.
+ *
+ * The context of the operations is nothing but the descriptor. Reads and writes are one system
+ * call each and report what it reported; stability is fdatasync.
+ *
+ * The lock is of the kind that belongs to the open file description (fcntl(2), F_OFD_SETLK). A
+ * process that opens the same disk twice is refused like any other, and closing an unrelated
+ * descriptor of the file does not drop the lock. It spans the whole file, also beyond its end, and
+ * so excludes programs that lock only some bytes of an image.
+ *
+ * What is opened is looked at twice, before opening, because to open some devices is to start
+ * them, and after, because the name may meanwhile mean something else. The opening itself does not
+ * block, lest a FIFO put in place of the disk should hang us.
+ */
+#include "backing/backing.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(off_t) == sizeof(int64_t), "disks are larger than 2 GiB");
+
+#define KNOWN_FLAGS (VBLK_FILE_READ_ONLY | VBLK_FILE_NO_LOCK)
+
+/* Keeps our descriptors from taking the place of a standard stream that the program closed. */
+#define LOWEST_FD 3
+
+static void *context_of(int fd)
+{
+	return (void *)(intptr_t)fd;
+}
+
+static int fd_of(void *context)
+{
+	return (int)(intptr_t)context;
+}
+
+static ssize_t file_preadv(void *context, const struct iovec *iov, int count, uint64_t offset)
+{
+	ssize_t n;
+
+	if (offset > INT64_MAX)
+		return -EINVAL;
+	n = preadv(fd_of(context), iov, count, (off_t)offset);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t file_pwritev(void *context, const struct iovec *iov, int count, uint64_t offset)
+{
+	ssize_t n;
+
+	if (offset > INT64_MAX)
+		return -EINVAL;
+	n = pwritev(fd_of(context), iov, count, (off_t)offset);
+	return n < 0 ? -errno : n;
+}
+
+static int file_sync(void *context)
+{
+	return fdatasync(fd_of(context)) < 0 ? -errno : 0;
+}
+
+static void file_close(void *context)
+{
+	close(fd_of(context));
+}
+
+static const struct vblk_backing_ops file_ops = {
+	.preadv = file_preadv,
+	.pwritev = file_pwritev,
+	.sync = file_sync,
+	.close = file_close,
+};
+
+static int check_type(const struct stat *st)
+{
+	if (S_ISDIR(st->st_mode))
+		return -EISDIR;
+	return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode) ? 0 : -ENODEV;
+}
+
+/* Type and size of what is open. */
+static int inspect(int fd, uint64_t *size)
+{
+	struct stat st;
+	int err;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	err = check_type(&st);
+	if (err)
+		return err;
+	if (S_ISBLK(st.st_mode))
+		return ioctl(fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int lock_whole(int fd, bool shared)
+{
+	struct flock lock = {
+		.l_type = shared ? F_RDLCK : F_WRLCK,
+		.l_whence = SEEK_SET, /* from 0, and a length of 0: to wherever the end may go */
+	};
+
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return 0;
+	return errno == EACCES ? -EAGAIN : -errno;
+}
+
+/* Makes a backing of `fd`, which is closed if that fails. */
+static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
+{
+	bool read_only = flags & VBLK_FILE_READ_ONLY;
+	struct vblk_backing_info info = { .flags = read_only ? VBLK_BACKING_READ_ONLY : 0 };
+	struct vblk_backing *made;
+	int err;
+
+	err = inspect(fd, &info.size_bytes);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	err = vblk_backing_create(&file_ops, context_of(fd), &info, &made);
+	if (err)
+		return err;
+	if (!(flags & VBLK_FILE_NO_LOCK)) {
+		err = lock_whole(fd, read_only);
+		/* Until now somebody else may have held the lock, and changed the size. */
+		if (!err)
+			err = inspect(fd, &made->info.size_bytes);
+	}
+	if (err) {
+		vblk_backing_unref(made);
+		return err;
+	}
+	*backing = made;
+	return 0;
+}
+
+static int clear_nonblock(int fd)
+{
+	int status = fcntl(fd, F_GETFL);
+
+	if (status < 0 || fcntl(fd, F_SETFL, status & ~O_NONBLOCK) < 0)
+		return -errno;
+	return 0;
+}
+
+int vblk_backing_open_file(const char *path, uint32_t flags, struct vblk_backing **backing)
+{
+	int access = flags & VBLK_FILE_READ_ONLY ? O_RDONLY : O_RDWR;
+	struct stat st;
+	int fd, err;
+
+	if (flags & ~KNOWN_FLAGS)
+		return -EINVAL;
+	if (stat(path, &st) < 0)
+		return -errno;
+	err = check_type(&st);
+	if (err)
+		return err;
+	fd = open(path, access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	err = clear_nonblock(fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return adopt(fd, flags, backing);
+}
+
+/* Whether a descriptor that was opened by somebody else can carry a disk. */
+static int check_mode(int fd, bool read_only)
+{
+	int status = fcntl(fd, F_GETFL);
+
+	if (status < 0)
+		return -errno;
+	if (status & O_PATH)
+		return -EBADF;
+	if ((status & O_ACCMODE) != O_RDWR && !(read_only && (status & O_ACCMODE) == O_RDONLY))
+		return -EACCES;
+	/* The one would put every write at the end; the other refuses most buffers of a guest. */
+	if ((!read_only && (status & O_APPEND)) || (status & O_DIRECT))
+		return -EINVAL;
+	return 0;
+}
+
+int vblk_backing_open_fd(int fd, uint32_t flags, struct vblk_backing **backing)
+{
+	int copy, err;
+
+	if (flags & ~KNOWN_FLAGS)
+		return -EINVAL;
+	err = check_mode(fd, flags & VBLK_FILE_READ_ONLY);
+	if (err)
+		return err;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, LOWEST_FD);
+	if (copy < 0)
+		return -errno;
+	return adopt(copy, flags, backing);
+}

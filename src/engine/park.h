@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Parking: how a freeze coordinator brings a worker to rest between two requests, and knows it.
+ *
+ * Being paused is a level, not an event: set by vblk_park_request, cleared by vblk_park_release
+ * and by the end of the worker. A worker that finds the level set parks and stays until it is
+ * cleared or the worker is told to stop; the descriptors that wake it carry no meaning. So a
+ * release that comes before the worker has parked is not lost, and neither is a request that
+ * comes before a released worker has left.
+ *
+ * Each request that says so is acknowledged exactly once on the parked eventfd: by the worker when
+ * it parks, or by whoever makes its parking moot (a release, the end of the worker).
+ *
+ * The flag "paused" is true while nothing can run: parked, or no worker at all. Its holder may
+ * outlive the device, hence the references.
+ */
+#ifndef VBLK_ENGINE_PARK_H
+#define VBLK_ENGINE_PARK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <vblk/device.h>
+
+struct vblk_park {
+	atomic_uint refs;
+	atomic_bool paused;
+	atomic_bool yield; /* a drain should end after the request in hand: somebody wants us */
+
+	pthread_mutex_t lock; /* all below; paused and yield change only under it too */
+	pthread_cond_t changed;
+	bool live; /* something runs that can be parked */
+	bool level;
+	bool ack_owed;
+	int parked_fd; /* a duplicate of the embedder's, or -1 */
+};
+
+/* Paused, not live, one reference. Returns 0 or -ENOMEM. */
+VBLK_MUST_USE int vblk_park_create(struct vblk_park **park);
+
+/* A worker is about to run: paused becomes false. */
+void vblk_park_begin(struct vblk_park *park);
+
+/* No worker runs any more: the level is cleared, what was owed is paid, paused becomes true. */
+void vblk_park_end(struct vblk_park *park);
+
+/* Asks for a rest. Returns whether exactly one acknowledgement follows (or has been made). */
+VBLK_MUST_USE bool vblk_park_request(struct vblk_park *park);
+
+/* Ends the rest. Returns whether there is a worker that may have to leave its park. */
+bool vblk_park_release(struct vblk_park *park);
+
+/* Sets *stop, which belongs to the worker, and gets the worker out of its park. */
+void vblk_park_stop(struct vblk_park *park, bool *stop);
+
+/*
+ * By the worker, between two drains: parks while that is asked for. Returns *stop, which is read
+ * under the lock: true means that the worker shall end.
+ */
+VBLK_MUST_USE bool vblk_park_here(struct vblk_park *park, const bool *stop);
+
+/*
+ * By an engine without a thread, when it was asked to rest: it rests at once.
+ */
+void vblk_park_at_once(struct vblk_park *park);
+
+/* Replaces the parked eventfd by a duplicate of `fd`; -1 for none. Returns 0 or -errno. */
+VBLK_MUST_USE int vblk_park_set_fd(struct vblk_park *park, int fd);
+
+/* Waits until paused is true. Returns 0 or -ETIMEDOUT. */
+VBLK_MUST_USE int vblk_park_wait(struct vblk_park *park, uint32_t timeout_ms);
+
+#endif
