@@ -46,7 +46,7 @@ struct vblk_backing_ops {
 };
 
 /* Bits of struct vblk_backing_info.flags. */
-#define VBLK_BACKING_READ_ONLY (1u << 0) /* writing is refused */
+#define VBLK_BACKING_READ_ONLY (1u << 0) /* pwritev is never called, even if there is one */
 
 struct vblk_backing_info {
 	uint64_t size_bytes; /* bytes there are now */
@@ -76,7 +76,8 @@ VBLK_API VBLK_MUST_USE int vblk_backing_create(const struct vblk_backing_ops *op
  *   -ENOENT, -EACCES, -EROFS, -EPERM as open(2);
  *   -EISDIR   it is a directory;
  *   -EAGAIN   another opener holds a lock that excludes ours;
- *   -ENODEV   it is neither a regular file nor a block device.
+ *   -ENODEV   it is neither a regular file nor a block device;
+ *   -EINVAL   an unknown flag.
  */
 VBLK_API VBLK_MUST_USE int vblk_backing_open_file(const char *path, uint32_t flags,
 						  struct vblk_backing **backing);
@@ -84,7 +85,11 @@ VBLK_API VBLK_MUST_USE int vblk_backing_open_file(const char *path, uint32_t fla
 /*
  * As vblk_backing_open_file, from a descriptor that is already open; VBLK_FILE_READ_ONLY if it
  * was opened so. The descriptor is duplicated, the caller keeps its own. The lock belongs to the
- * open file description and so is shared by both.
+ * open file description and so is shared by both. Beside the errors above:
+ *   -EBADF    not an open descriptor, or one that names a file without opening it (O_PATH);
+ *   -EACCES   its access mode does not fit the flags;
+ *   -EINVAL   O_APPEND (every write would go to the end), or O_DIRECT (guests' buffers need not be
+ *             aligned as that wants).
  */
 VBLK_API VBLK_MUST_USE int vblk_backing_open_fd(int fd, uint32_t flags,
 						struct vblk_backing **backing);

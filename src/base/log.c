@@ -17,7 +17,8 @@ struct line {
 __attribute__((format(printf, 2, 3))) static void line_add(struct line *line, const char *format,
 							   ...)
 {
-	size_t room = sizeof(line->text) - 1 - line->used; /* 1 for the newline */
+	/* vsnprintf ends with a NUL, and that place is the newline's in the end. */
+	size_t room = sizeof(line->text) - line->used;
 	va_list args;
 	int n;
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+#
+# A front door to meson and the scripts. `make help` lists what there is.
+
+BUILD := build
+DESTDIR :=
+PREFIX :=
+
+all:
+	@scripts/setup build
+	@test -e $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja -C $(BUILD)
+
+help:
+	@echo 'make            build the program ($(BUILD)/vblk) and the library'
+	@echo 'make demo       boot a Linux guest on a vblk disk and let it check the disk'
+	@echo 'make check      all tests: several compilers and sanitizers, real guests'
+	@echo 'make lint       static checks'
+	@echo 'make format     format the C sources'
+	@echo 'make coverage   line coverage of the unit tests'
+	@echo 'make bench      benchmarks'
+	@echo 'make install    install; PREFIX (/usr/local) and DESTDIR are honoured'
+	@echo 'make clean      remove the build directories'
+
+demo: all
+	@scripts/setup demo
+	@scripts/demo $(BUILD)/vblk
+
+check:
+	@scripts/setup check
+	@scripts/check
+
+lint:
+	@scripts/setup lint
+	@scripts/lint
+
+format:
+	@scripts/setup lint
+	@scripts/format
+
+coverage:
+	@scripts/setup coverage
+	@scripts/coverage
+
+bench:
+	@echo 'bench: nothing yet'
+
+install: all
+	@test -z '$(PREFIX)' || meson configure $(BUILD) -Dprefix='$(PREFIX)'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) build-*
+
+.PHONY: all help demo check lint format coverage bench install clean

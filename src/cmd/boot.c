@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vblk boot: options, and the exit status that tells how it ended. What the machine is made of is
+ * in src/vmm.
+ *
+ * The order of the work is the order in which mistakes are found: options, kernel and initramfs,
+ * disks, and only then /dev/kvm. Nothing is created or changed before all of them are good.
+ */
+#include "cmd/cmd.h"
+
+#if defined(__x86_64__)
+
+#include "cmd/disk.h"
+#include "cmd/size.h"
+#include "vmm/vmm.h"
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <vblk/metrics.h>
+
+#define NAME	       "boot"
+#define DEFAULT_MEMORY (UINT64_C(256) << 20)
+#define MAX_TIMEOUT    (UINT32_MAX / 2) /* 68 years */
+#define MESSAGE_SIZE   VMM_ERROR_TEXT_SIZE
+
+struct boot {
+	struct vmm_options options;
+	struct cmd_disk_spec specs[VMM_MAX_DISKS];
+	struct vblk_device *devices[VMM_MAX_DISKS]; /* as many as have been opened, then NULL */
+	uint32_t timeout_s;
+	bool stats;
+	bool help;
+};
+
+enum option_id {
+	OPTION_KERNEL = 256,
+	OPTION_INITRD,
+	OPTION_APPEND,
+	OPTION_MEMORY,
+	OPTION_CPUS,
+	OPTION_DISK,
+	OPTION_TIMEOUT,
+	OPTION_STATS,
+	OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+	{ "kernel", required_argument, NULL, OPTION_KERNEL },
+	{ "initrd", required_argument, NULL, OPTION_INITRD },
+	{ "append", required_argument, NULL, OPTION_APPEND },
+	{ "memory", required_argument, NULL, OPTION_MEMORY },
+	{ "cpus", required_argument, NULL, OPTION_CPUS },
+	{ "disk", required_argument, NULL, OPTION_DISK },
+	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+	{ "stats", no_argument, NULL, OPTION_STATS },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void print_help(void)
+{
+	puts("vblk boot: run a Linux kernel in a KVM microVM\n"
+	     "\n"
+	     "Usage:\n"
+	     "  vblk boot --kernel FILE [--initrd FILE] [--append STR] [--memory SIZE]\n"
+	     "            [--cpus N] [--disk SPEC]... [--timeout SECONDS] [--stats]\n"
+	     "\n"
+	     "Options:\n"
+	     "  --kernel FILE      ELF vmlinux or bzImage for x86-64\n"
+	     "  --initrd FILE      initramfs\n"
+	     "  --append STR       added at the end of the kernel's command line, which begins\n"
+	     "                     with console=ttyS0 panic=-1 reboot=k and names the disks\n"
+	     "  --memory SIZE      of the guest; default 256M\n"
+	     "  --cpus N           virtual processors, 1 to 32; default 1\n"
+	     "  --disk SPEC        a disk: /dev/vda in the guest, the next /dev/vdb; up to 8\n"
+	     "  --timeout SECONDS  end the guest after that long\n"
+	     "  --stats            print each disk's counters to standard error at the end\n"
+	     "\n"
+	     "SPEC:\n"
+	     "  path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]\n"
+	     "  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
+	     "\n"
+	     "The guest's serial console is on standard output, its input comes from standard\n"
+	     "input. Ctrl-C ends the guest; all other keys are the guest's.\n"
+	     "\n"
+	     "Exit status:\n"
+	     "  0    the guest rebooted, switched itself off or halted\n"
+	     "  1    failure while running; for a guest's crash, registers on standard error\n"
+	     "  2    bad input; nothing was created or changed\n"
+	     "  124  the time was up\n"
+	     "  130  Ctrl-C (SIGINT); 143 SIGTERM; 129 SIGHUP\n"
+	     "\n"
+	     "Examples:\n"
+	     "  vblk boot --kernel vmlinux --initrd initramfs.cpio --disk path=disk.img\n"
+	     "  vblk boot --kernel bzImage --disk path=root.img,ro --disk path=data.img \\\n"
+	     "            --append 'root=/dev/vda quiet' --memory 1G --cpus 2\n"
+	     "  vblk boot --kernel vmlinux --initrd test.cpio --timeout 60 --stats \\\n"
+	     "            --disk path=slow.img,iops=100,bps=1M,serial=slow");
+}
+
+static int bad_number(const char *option, const char *value, const char *wanted)
+{
+	cmd_complain(NAME, "--%s '%s': %s is wanted", option, value, wanted);
+	return CMD_BAD_INPUT;
+}
+
+static int add_disk(struct boot *boot, const char *text)
+{
+	char message[MESSAGE_SIZE];
+	int ret;
+
+	if (boot->options.disks == VMM_MAX_DISKS) {
+		cmd_complain(NAME, "--disk '%s' is one too many: up to %u disks are possible", text,
+			     VMM_MAX_DISKS);
+		return CMD_BAD_INPUT;
+	}
+	ret = cmd_disk_spec_parse(text, &boot->specs[boot->options.disks], message,
+				  sizeof(message));
+	if (ret) {
+		cmd_complain(NAME, "--disk '%s': %s", text, message);
+		return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+	}
+	boot->options.disks++;
+	return CMD_OK;
+}
+
+static int take_option(struct boot *boot, int id, const char *value)
+{
+	uint64_t number;
+
+	switch (id) {
+	case OPTION_KERNEL:
+		boot->options.kernel = value;
+		return CMD_OK;
+	case OPTION_INITRD:
+		boot->options.initrd = value;
+		return CMD_OK;
+	case OPTION_APPEND:
+		boot->options.append = value;
+		return CMD_OK;
+	case OPTION_MEMORY:
+		if (cmd_size_parse(value, &number))
+			return bad_number("memory", value, "a size like 256M or 1G");
+		boot->options.memory_bytes = number;
+		return CMD_OK;
+	case OPTION_CPUS:
+		if (cmd_count_parse(value, VMM_MAX_CPUS, &number) || number == 0)
+			return bad_number("cpus", value, "a number from 1 to 32");
+		boot->options.cpus = (unsigned int)number;
+		return CMD_OK;
+	case OPTION_DISK:
+		return add_disk(boot, value);
+	case OPTION_TIMEOUT:
+		if (cmd_count_parse(value, MAX_TIMEOUT, &number) || number == 0)
+			return bad_number("timeout", value, "a whole number of seconds from 1 on");
+		boot->timeout_s = (uint32_t)number;
+		return CMD_OK;
+	case OPTION_STATS:
+		boot->stats = true;
+		return CMD_OK;
+	default:
+		boot->help = true;
+		return CMD_OK;
+	}
+}
+
+/* What getopt_long has just refused. */
+static int bad_option(char **argv)
+{
+	if (optopt >= OPTION_KERNEL)
+		cmd_complain(NAME, "option '%s': no value is wanted", argv[optind - 1]);
+	else if (optopt)
+		cmd_complain(NAME, "unknown option '-%c': see 'vblk boot --help'", optopt);
+	else
+		cmd_complain(NAME, "unknown option '%s': see 'vblk boot --help'", argv[optind - 1]);
+	return CMD_BAD_INPUT;
+}
+
+static int parse_options(struct boot *boot, int argc, char **argv)
+{
+	int id, status;
+
+	opterr = 0;
+	optind = 1;
+	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+		if (id == ':') {
+			cmd_complain(NAME, "option '%s' needs a value: see 'vblk boot --help'",
+				     argv[optind - 1]);
+			return CMD_BAD_INPUT;
+		}
+		if (id == '?')
+			return bad_option(argv);
+		status = take_option(boot, id, optarg);
+		if (status || boot->help)
+			return status;
+	}
+	if (optind < argc) {
+		cmd_complain(NAME, "'%s' is no option: see 'vblk boot --help'", argv[optind]);
+		return CMD_BAD_INPUT;
+	}
+	if (!boot->options.kernel) {
+		cmd_complain(NAME, "no kernel given: --kernel FILE is required");
+		return CMD_BAD_INPUT;
+	}
+	return CMD_OK;
+}
+
+static int report(const struct vmm_error *error)
+{
+	cmd_complain(NAME, "%s", error->text);
+	return error->bad_input ? CMD_BAD_INPUT : CMD_FAILED;
+}
+
+static int open_disks(struct boot *boot)
+{
+	char message[MESSAGE_SIZE];
+
+	for (unsigned int i = 0; i < boot->options.disks; i++) {
+		int ret =
+			cmd_disk_open(&boot->specs[i], &boot->devices[i], message, sizeof(message));
+
+		if (ret) {
+			cmd_complain(NAME, "--disk: %s", message);
+			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+		}
+	}
+	return CMD_OK;
+}
+
+static void print_stats(unsigned int index, const struct vblk_metrics *metrics)
+{
+	struct vblk_metrics_snapshot s;
+
+	vblk_metrics_read(metrics, &s);
+	fprintf(stderr,
+		"disk=%u reads_completed=%" PRIu64 " bytes_read=%" PRIu64
+		" writes_completed=%" PRIu64 " bytes_written=%" PRIu64 " flushes_completed=%" PRIu64
+		" throttled=%" PRIu64 " io_errors=%" PRIu64 " invalid_avail_idx=%" PRIu64
+		" throttled_now=%" PRIu64 " notifications=%" PRIu64 " interrupts=%" PRIu64 "\n",
+		index, s.reads_completed, s.bytes_read, s.writes_completed, s.bytes_written,
+		s.flushes_completed, s.throttled, s.io_errors, s.invalid_avail_idx, s.throttled_now,
+		s.notifications, s.interrupts);
+}
+
+/* The counters are read when the worker has stopped: then they are final. */
+static void close_disks(struct boot *boot, bool stats)
+{
+	for (unsigned int i = 0; i < boot->options.disks; i++) {
+		struct vblk_metrics *metrics;
+
+		if (!boot->devices[i])
+			continue;
+		metrics = vblk_metrics_ref(vblk_device_metrics(boot->devices[i]));
+		vblk_device_destroy(boot->devices[i]);
+		if (stats)
+			print_stats(i, metrics);
+		vblk_metrics_unref(metrics);
+	}
+}
+
+static int run(struct vmm *vmm, const struct boot *boot)
+{
+	struct vmm_result result;
+	struct vmm_error error;
+
+	vmm_run(vmm, boot->timeout_s, stderr, &result, &error);
+	switch (result.end) {
+	case VMM_END_REBOOT:
+	case VMM_END_HALT:
+		return CMD_OK;
+	case VMM_END_TIMEOUT:
+		cmd_complain(NAME, "timed out after %" PRIu32 " s", boot->timeout_s);
+		return CMD_TIMED_OUT;
+	case VMM_END_SIGNAL:
+		return CMD_SIGNAL + result.signal;
+	default:
+		return report(&error);
+	}
+}
+
+/* From checked options to an exit status. */
+static int boot_guest(struct boot *boot)
+{
+	struct vmm_plan *plan = NULL;
+	struct vmm *vmm = NULL;
+	struct vmm_error error;
+	bool ran = false;
+	int status;
+
+	if (vmm_plan_create(&boot->options, &plan, &error)) {
+		status = report(&error);
+		goto cleanup;
+	}
+	status = open_disks(boot);
+	if (status)
+		goto cleanup;
+	if (vmm_create(plan, boot->devices, &vmm, &error)) {
+		status = report(&error);
+		goto cleanup;
+	}
+	/* The files are in the guest's memory now. */
+	vmm_plan_destroy(plan);
+	plan = NULL;
+	status = run(vmm, boot);
+	ran = true;
+
+cleanup:
+	vmm_destroy(vmm);
+	close_disks(boot, boot->stats && ran);
+	vmm_plan_destroy(plan);
+	return status;
+}
+
+int cmd_boot(int argc, char **argv)
+{
+	struct boot boot = { .options = { .memory_bytes = DEFAULT_MEMORY, .cpus = 1 } };
+	int status = parse_options(&boot, argc, argv);
+
+	if (!status && boot.help)
+		print_help();
+	else if (!status)
+		status = boot_guest(&boot);
+	for (unsigned int i = 0; i < boot.options.disks; i++)
+		cmd_disk_spec_free(&boot.specs[i]);
+	return status;
+}
+
+#else
+
+int cmd_boot(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	cmd_complain("boot", "needs an x86-64 host");
+	return CMD_BAD_INPUT;
+}
+
+#endif

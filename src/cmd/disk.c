@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening a disk. Most of this is about messages: the usual mistakes are told apart, because each
+ * has another cure.
+ */
+#include "cmd/disk.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <vblk/backing.h>
+
+/* What is wrong with a file that could not be opened, and what would be right; NULL: nobody's
+ * fault. */
+static const char *explain(const struct cmd_disk_spec *spec, int code)
+{
+	switch (code) {
+	case -ENOENT:
+	case -ENOTDIR:
+		return "does not exist: create it first, for example with truncate -s 1G";
+	case -EISDIR:
+		return "is a directory: a file or a block device is wanted";
+	case -ENODEV:
+	case -ENXIO:
+		return "is neither a regular file nor a block device";
+	case -EAGAIN:
+		return "is locked: another vblk has it open (or it is given twice); share it "
+		       "with ro everywhere";
+	case -EROFS:
+	case -EACCES:
+	case -EPERM:
+		if (!spec->read_only && access(spec->path, R_OK) == 0)
+			return "cannot be written: add ro to use it read-only, or make it "
+			       "writable";
+		return "cannot be read: permission is missing";
+	case -ETXTBSY:
+		return "is a program that runs just now, or a file in use as swap";
+	case -ELOOP:
+	case -ENAMETOOLONG:
+		return "is no path that can be followed";
+	default:
+		return NULL;
+	}
+}
+
+static int open_failed(const struct cmd_disk_spec *spec, int code, char *message, size_t size)
+{
+	const char *text = explain(spec, code);
+
+	if (!text) {
+		snprintf(message, size, "cannot open '%s': %s", spec->path, strerror(-code));
+		return code == -EINVAL ? -EIO : code;
+	}
+	snprintf(message, size, "'%s' %s", spec->path, text);
+	return -EINVAL;
+}
+
+static int check_size(const struct cmd_disk_spec *spec, const struct vblk_backing *backing,
+		      char *message, size_t size)
+{
+	struct vblk_backing_info info;
+
+	vblk_backing_get_info(backing, &info);
+	if (spec->size || info.size_bytes >= VBLK_SECTOR_SIZE)
+		return 0;
+	snprintf(message, size,
+		 "'%s' has %" PRIu64 " bytes: a disk has at least one sector, 512 (make the file "
+		 "larger, or give size=)",
+		 spec->path, info.size_bytes);
+	return -EINVAL;
+}
+
+static int create_device(const struct cmd_disk_spec *spec, struct vblk_backing *backing,
+			 struct vblk_device **device, char *message, size_t size)
+{
+	const struct vblk_device_options options = {
+		.capacity_bytes = spec->size,
+		.read_only = spec->read_only,
+		.serial = spec->serial,
+		.throttle = spec->throttle,
+		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
+	};
+	int ret = vblk_device_create(&options, backing, device);
+
+	if (!ret)
+		return 0;
+	snprintf(message, size, "cannot make a disk of '%s': %s", spec->path, strerror(-ret));
+	/* What a user can get wrong has been checked before. */
+	return ret == -EINVAL ? -EIO : ret;
+}
+
+int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device, char *message,
+		  size_t message_size)
+{
+	struct vblk_backing *backing = NULL;
+	int ret = vblk_backing_open_file(spec->path, spec->read_only ? VBLK_FILE_READ_ONLY : 0,
+					 &backing);
+
+	if (ret)
+		return open_failed(spec, ret, message, message_size);
+	ret = check_size(spec, backing, message, message_size);
+	if (!ret)
+		ret = create_device(spec, backing, device, message, message_size);
+	vblk_backing_unref(backing);
+	return ret;
+}

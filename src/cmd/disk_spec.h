@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The description of a disk, the same for every sub-command:
+ *
+ *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
+ *
+ *     path        the file or block device; required
+ *     ro          read-only, for the guest and for us
+ *     size        what the guest sees, in bytes; default: the size of the file
+ *     serial      what the guest reads as the disk's serial number, at most 20 bytes
+ *     iops        limit of operations per second, 0: none
+ *     iops-burst  how many may come at once; default: as many as iops
+ *     bps         limit of bytes per second, 0: none
+ *     bps-burst   how many may come at once; default: as many as bps
+ *
+ * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
+ * comma in a value is written twice. Each key may be given once. Pure; any thread.
+ */
+#ifndef CMD_DISK_SPEC_H
+#define CMD_DISK_SPEC_H
+
+#include <vblk/device.h>
+
+#define CMD_SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6) */
+
+struct cmd_disk_spec {
+	char *path;   /* owned */
+	char *serial; /* owned; NULL: the device's default */
+	bool read_only;
+	uint64_t size; /* bytes; 0: the size of the file */
+	struct vblk_throttle throttle;
+};
+
+/*
+ * Takes a description apart. Returns 0, or -EINVAL or -ENOMEM with one line of text in `message`
+ * that names the culprit and says what would be right. Free the spec after success only.
+ */
+VBLK_MUST_USE int cmd_disk_spec_parse(const char *text, struct cmd_disk_spec *spec, char *message,
+				      size_t message_size);
+
+void cmd_disk_spec_free(struct cmd_disk_spec *spec);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* The program `vblk`: finds the sub-command and gets out of its way. */
+#include "cmd/cmd.h"
+
+#include "base/checked.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef VBLK_VERSION
+#define VBLK_VERSION "unknown"
+#endif
+
+struct command {
+	const char *name;
+	const char *summary;
+	int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+	{ "boot", "run a Linux kernel in a KVM microVM with virtio disks", cmd_boot },
+};
+
+static void print_help(void)
+{
+	puts("vblk: a virtio block device for virtual machines, and machines to try it with\n"
+	     "\n"
+	     "Usage:\n"
+	     "  vblk COMMAND [OPTIONS]\n"
+	     "  vblk COMMAND --help\n"
+	     "  vblk --help | --version\n"
+	     "\n"
+	     "Commands:");
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
+		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+	puts("\n"
+	     "Exit status: 0 success, 1 failure while running, 2 bad input (then nothing was\n"
+	     "changed); commands may have more, see their help.");
+}
+
+/*
+ * A descriptor that is closed when the program starts would be given to the next file that is
+ * opened, and what is meant for standard output would go into a disk.
+ */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run_command(int argc, char **argv)
+{
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	cmd_complain(NULL, "unknown %s '%s': see 'vblk --help'",
+		     argv[0][0] == '-' ? "option" : "command", argv[0]);
+	return CMD_BAD_INPUT;
+}
+
+int main(int argc, char **argv)
+{
+	int status = CMD_OK;
+
+	fill_standard_descriptors();
+	if (argc < 2) {
+		cmd_complain(NULL, "no command given: see 'vblk --help'");
+		return CMD_BAD_INPUT;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		print_help();
+	else if (strcmp(argv[1], "--version") == 0)
+		puts("vblk " VBLK_VERSION);
+	else
+		status = run_command(argc - 1, argv + 1);
+
+	/* Output that did not arrive is a failure, also of a help text. */
+	if (fflush(stdout) != 0 && status == CMD_OK) {
+		cmd_complain(NULL, "cannot write to standard output");
+		status = CMD_FAILED;
+	}
+	return status;
+}

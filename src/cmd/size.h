@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers as people write them. Pure functions; any thread.
+ *
+ * Both take decimal digits and nothing before, between or after them (no sign, no space, no
+ * fraction) but for the suffix of a size. They return 0; -EINVAL for what is no number of this
+ * kind; -ERANGE for one that is too large. `*value` is only set on success.
+ */
+#ifndef CMD_SIZE_H
+#define CMD_SIZE_H
+
+#include <vblk/types.h>
+
+/* Bytes: 512, or with one of the suffixes k, M, G, T in either case: 1024, 1024^2 and so on. */
+VBLK_MUST_USE int cmd_size_parse(const char *text, uint64_t *value);
+
+/* A plain number up to `max`. */
+VBLK_MUST_USE int cmd_count_parse(const char *text, uint64_t max, uint64_t *value);
+
+#endif

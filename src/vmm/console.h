@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The serial console: the port's registers on one side, two descriptors on the other.
+ *
+ * vCPU threads call vmm_console_read and _write; the thread that runs the machine polls and feeds.
+ * Output is written by the vCPU that sends it, so a guest is as slow as whoever reads it.
+ */
+#ifndef VMM_CONSOLE_H
+#define VMM_CONSOLE_H
+
+#include "vmm/kvm.h"
+#include "vmm/serial.h"
+#include "vmm/stop.h"
+
+struct vmm_console {
+	const struct vmm_kvm *kvm;
+	struct vmm_stop *stop;
+	int input;   /* or -1: there is none, or it has ended */
+	int output;  /* never -1 */
+	int room_fd; /* eventfd: the guest has made room for input */
+	pthread_mutex_t lock;
+	struct vmm_serial serial; /* under the lock, as the next two */
+	bool line;		  /* level of the interrupt line */
+	bool full;		  /* the feeder waits for room */
+};
+
+/*
+ * `input` may be -1. Neither descriptor is owned. `kvm` and `stop` must live longer. Returns 0, or
+ * a negative errno with `error` filled in.
+ */
+VBLK_MUST_USE int vmm_console_init(struct vmm_console *console, const struct vmm_kvm *kvm,
+				   struct vmm_stop *stop, int input, int output,
+				   struct vmm_error *error);
+
+void vmm_console_destroy(struct vmm_console *console);
+
+/* The guest accesses register 0 to 7. Any thread. */
+uint8_t vmm_console_read(struct vmm_console *console, unsigned int reg);
+void vmm_console_write(struct vmm_console *console, unsigned int reg, uint8_t value);
+
+/*
+ * The descriptor to poll for reading: the input if the guest has room for a byte, or else
+ * room_fd, which says when it has; -1 if there is no input. Only the feeding thread.
+ */
+int vmm_console_poll_fd(struct vmm_console *console);
+
+/* To be called when that descriptor is readable. Never blocks. Only the feeding thread. */
+void vmm_console_feed(struct vmm_console *console);
+
+#endif
