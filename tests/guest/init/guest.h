@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the guest's /init share: what the host told it, and how a check reports.
+ *
+ * The host tells by words on the kernel's command line; all are optional:
+ *
+ *     vblk.mode=rw|ro|pair   which checks are run (default rw), see main.c
+ *     vblk.seed=N            seed of all patterns and files (default 1)
+ *     vblk.fs=BYTES          the file system fills the disk up to here, what is behind is the raw
+ *                            area (default 0: all of the disk is raw)
+ *     vblk.size=BYTES        expected size of /dev/vda
+ *     vblk.serial=TEXT       expected serial number of /dev/vda
+ *     vblk.size2, vblk.serial2   the same for /dev/vdb, which has a raw area only
+ *
+ * One thread runs everything. A check prints nothing itself: it fills a report, and main.c makes
+ * the line of it.
+ */
+#ifndef GUEST_GUEST_H
+#define GUEST_GUEST_H
+
+#include "sha256.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SECTOR	      512u
+#define COMMAND_LINE  2048
+#define MOUNT_POINT   "/mnt"
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+enum mode {
+	MODE_RW = 1,
+	MODE_RO = 2,
+	MODE_PAIR = 4,
+};
+
+struct raw_model; /* raw_model.h */
+
+struct disk {
+	const char *name; /* vda */
+	const char *path; /* /dev/vda */
+	uint64_t size;	  /* expected bytes; 0: the host did not say */
+	char serial[32];  /* expected; empty: the host did not say */
+	uint64_t raw_start;
+	struct raw_model *model; /* what the raw area should hold; NULL before the first write */
+};
+
+struct guest {
+	enum mode mode;
+	uint64_t seed;
+	struct disk disks[2];
+	char manifest[SHA256_HEX]; /* of the manifest as it was written; empty before */
+};
+
+struct report {
+	char text[400];
+};
+
+typedef bool check_fn(struct guest *guest, struct disk *disk, struct report *report);
+
+/* Set the text of a report; ok() returns true and fail() false, so that a check ends with one. */
+__attribute__((format(printf, 2, 3))) bool ok(struct report *report, const char *format, ...);
+__attribute__((format(printf, 2, 3))) bool fail(struct report *report, const char *format, ...);
+
+/* fail() with "WHAT: " and the text of errno. */
+bool fail_errno(struct report *report, const char *what);
+
+/* A block device opened with O_DIRECT and `flags`; -1 and errno. */
+int disk_open(const struct disk *disk, int flags);
+
+/* The size as the block device itself tells; 0 if it does not. */
+uint64_t disk_bytes(const struct disk *disk);
+
+/* A file of /sys/block/NAME without its newline; false and errno if it cannot be read. */
+bool disk_attribute(const struct disk *disk, const char *file, char *text, size_t size);
+
+/* The same as a number; 0 if there is none. */
+uint64_t disk_number(const struct disk *disk, const char *file);
+
+/* The first line of any file, without its newline; false and errno if it cannot be read. */
+bool read_line(const char *path, char *text, size_t size);
+
+/* checks_device.c: what the driver has learnt about the device */
+check_fn check_size, check_serial, check_features, check_block_size, check_read_only_flag;
+/* checks_raw.c: the block device without a file system */
+check_fn check_raw_patterns, check_raw_segments, check_raw_flush, check_raw_end, check_raw_digest;
+check_fn check_raw_write_refused;
+/* checks_fs.c */
+check_fn check_fs_write, check_fs_unmount, check_fs_verify, check_fs_read_only;
+/* checks_stats.c */
+check_fn check_diskstats;
+
+#endif
