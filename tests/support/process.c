@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include "process.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WAIT_LIMIT_S 10
+#define FDS_MAX	     64
+
+/* Larger than any address space, and small enough to survive rounding up to pages. */
+#define STACK_TOO_LARGE ((size_t)1 << 60)
+
+static struct rlimit fd_limit;
+static pthread_attr_t usual_attr;
+
+static size_t count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	size_t count = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): a stream of ours */
+		count += entry->d_name[0] != '.';
+	closedir(dir);
+	return count;
+}
+
+size_t process_fds(void)
+{
+	return count_entries("/proc/self/fd") - 1; /* less the one that we count with */
+}
+
+size_t process_threads(void)
+{
+	return count_entries("/proc/self/task");
+}
+
+bool process_wait(bool (*is_true)(void *context), void *context)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (!is_true(context)) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > WAIT_LIMIT_S)
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+static bool are_left(void *context)
+{
+	return process_threads() == *(const size_t *)context;
+}
+
+bool process_wait_threads(size_t count)
+{
+	return process_wait(are_left, &count);
+}
+
+/* New descriptors get the lowest free number, so the limit is the number of the first too many. */
+void process_limit_fds(size_t more)
+{
+	int fds[FDS_MAX];
+	struct rlimit limit;
+
+	assert_true(more < FDS_MAX);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &fd_limit), 0);
+	for (size_t i = 0; i <= more; i++) {
+		fds[i] = dup(STDERR_FILENO);
+		assert_true(fds[i] >= 0);
+	}
+	limit = fd_limit;
+	limit.rlim_cur = (rlim_t)fds[more];
+	for (size_t i = 0; i <= more; i++)
+		close(fds[i]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+void process_unlimit_fds(void)
+{
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &fd_limit), 0);
+}
+
+void process_forbid_threads(void)
+{
+	pthread_attr_t attr;
+
+	assert_int_equal(pthread_getattr_default_np(&usual_attr), 0);
+	assert_int_equal(pthread_getattr_default_np(&attr), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, STACK_TOO_LARGE), 0);
+	assert_int_equal(pthread_setattr_default_np(&attr), 0);
+	pthread_attr_destroy(&attr);
+}
+
+void process_allow_threads(void)
+{
+	assert_int_equal(pthread_setattr_default_np(&usual_attr), 0);
+	pthread_attr_destroy(&usual_attr);
+}
+
+static void *store_tid(void *argument)
+{
+	*(pid_t *)argument = gettid();
+	return NULL;
+}
+
+static bool is_gone(void *context)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d", *(const pid_t *)context);
+	return access(path, F_OK) < 0;
+}
+
+size_t process_own_threads(void)
+{
+	pthread_t thread;
+	pid_t tid;
+
+	assert_int_equal(pthread_create(&thread, NULL, store_tid, &tid), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(process_wait(is_gone, &tid));
+	return process_threads();
+}
