@@ -112,6 +112,20 @@ static enum step undeliverable(struct vblk_drain *drain, const char *reason)
 	return STEP_SERVED;
 }
 
+/* A request whose answer is written and which the driver will never find in the used ring. */
+static enum step unpublished(struct vblk_drain *drain, int error, uint8_t status)
+{
+	static const char reason[] = "cannot publish in the used ring";
+
+	if (drain->config.on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET)
+		return poison(drain, error, reason);
+	vblk_metrics_add_io_error(drain->config.metrics);
+	vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, reason,
+		      VBLK_FIELD_UINT("head", drain->request.head), VBLK_FIELD_INT("error", error),
+		      VBLK_FIELD_UINT("status", status));
+	return STEP_SERVED;
+}
+
 /* Writes the status byte and the used element. The lease is held. */
 static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, unsigned *published)
 {
@@ -125,13 +139,8 @@ static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, un
 	}
 	ret = vblk_queue_push(&drain->queue, request->head, answer.used_len);
 	vblk_lease_release(&drain->lease);
-	if (ret < 0) {
-		vblk_metrics_add_io_error(drain->config.metrics);
-		vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, "cannot publish in the used ring",
-			      VBLK_FIELD_UINT("head", request->head), VBLK_FIELD_INT("error", ret),
-			      VBLK_FIELD_UINT("status", answer.status));
-		return STEP_SERVED;
-	}
+	if (ret < 0)
+		return unpublished(drain, ret, answer.status);
 	(*published)++;
 	return STEP_SERVED;
 }
@@ -191,8 +200,10 @@ static enum step serve_one(struct vblk_drain *drain, unsigned *published, uint64
 	ret = vblk_queue_pop(queue, &head);
 	if (ret < 0)
 		return poison(drain, ret, pop_failure(ret));
-	if (ret == 0)
+	if (ret == 0) {
+		clear_stall(drain); /* a driver may take back what it made available */
 		return STEP_EMPTY;
+	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
 	verdict = vblk_request_parse(&drain->request, &drain->chain, &queue->view,
 				     drain->config.disk.read_only);

@@ -82,7 +82,7 @@ static int sync_backing(struct vblk_io *io)
 	do {
 		ret = vblk_backing_sync(io->disk->backing);
 	} while (is_interrupted(ret, &interrupts) && !vblk_lease_is_revoked(io->lease));
-	return ret;
+	return ret > 0 ? -EIO : ret; /* there is nothing that a sync could count */
 }
 
 static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_request *request)

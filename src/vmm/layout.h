@@ -33,7 +33,7 @@
 #define VMM_PML4       0x9000ull
 #define VMM_PDPT       0xa000ull
 #define VMM_PD	       0xb000ull /* four pages */
-#define VMM_PD_COUNT   4u
+#define VMM_PD_COUNT   4ull
 
 #define VMM_CMDLINE	 0x20000ull
 #define VMM_CMDLINE_SIZE 0x10000ull /* room there, with the NUL */

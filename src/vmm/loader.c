@@ -198,7 +198,7 @@ static int parse_bzimage(const uint8_t *image, size_t size, struct vmm_kernel *k
 		return ret;
 
 	sectors = header.setup_sects ? header.setup_sects : DEFAULT_SETUP_SECTS;
-	segment->file_offset = (sectors + 1) * SECTOR;
+	segment->file_offset = ((size_t)sectors + 1) * SECTOR;
 	payload = (uint64_t)header.syssize * 16;
 	if (payload <= ENTRY_64)
 		return refuse(reason, "is damaged: it has no 64-bit entry point where it says");
