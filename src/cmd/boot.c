@@ -179,11 +179,13 @@ static int bad_option(char **argv)
 
 static int parse_options(struct boot *boot, int argc, char **argv)
 {
-	int id, status;
+	int id;
 
 	opterr = 0;
 	optind = 1;
 	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+		int status;
+
 		if (id == ':') {
 			cmd_complain(NAME, "option '%s' needs a value: see 'vblk boot --help'",
 				     argv[optind - 1]);

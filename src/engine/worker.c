@@ -342,15 +342,19 @@ void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_thro
  */
 static bool cut_off(struct vblk_worker *worker)
 {
+	const struct vblk_drain_config *config = &worker->drain.config;
 	bool ended;
 
 	if (vblk_lease_revoke(&worker->drain.lease) < 0)
 		log_failure(worker, VBLK_LOG_ERROR,
 			    "stuck worker is in guest memory and cannot be cut off", -EBUSY);
-	log_failure(worker, VBLK_LOG_ERROR,
-		    "worker did not stop in time and was abandoned: /proc/<pid>/task/*/stack tells "
-		    "where it hangs",
-		    -ETIMEDOUT);
+	vblk_log_emit(&config->log, VBLK_LOG_ERROR,
+		      "worker did not stop in time and was abandoned: /proc/<pid>/task/*/stack "
+		      "tells where it hangs",
+		      VBLK_FIELD_UINT("instance", config->instance),
+		      VBLK_FIELD_UINT("queue", config->index),
+		      VBLK_FIELD_UINT("capacity", config->disk.capacity_bytes),
+		      VBLK_FIELD_INT("stop_fd", worker->control_fd));
 	pthread_mutex_lock(&worker->lock);
 	ended = worker->ended;
 	if (!ended) {

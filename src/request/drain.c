@@ -113,7 +113,7 @@ static enum step undeliverable(struct vblk_drain *drain, const char *reason)
 }
 
 /* A request whose answer is written and which the driver will never find in the used ring. */
-static enum step unpublished(struct vblk_drain *drain, int error, uint8_t status)
+static enum step unpublished(struct vblk_drain *drain, int error, const char *by)
 {
 	static const char reason[] = "cannot publish in the used ring";
 
@@ -122,12 +122,16 @@ static enum step unpublished(struct vblk_drain *drain, int error, uint8_t status
 	vblk_metrics_add_io_error(drain->config.metrics);
 	vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, reason,
 		      VBLK_FIELD_UINT("head", drain->request.head), VBLK_FIELD_INT("error", error),
-		      VBLK_FIELD_UINT("status", status));
+		      VBLK_FIELD_STR("by", by));
 	return STEP_SERVED;
 }
 
-/* Writes the status byte and the used element. The lease is held. */
-static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, unsigned *published)
+/*
+ * Writes the status byte and the used element. The lease is held. `by` says who made the answer:
+ * a gate, by what it refused, or a handler.
+ */
+static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, const char *by,
+			 unsigned *published)
 {
 	const struct vblk_request *request = &drain->request;
 	int ret;
@@ -140,7 +144,7 @@ static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, un
 	ret = vblk_queue_push(&drain->queue, request->head, answer.used_len);
 	vblk_lease_release(&drain->lease);
 	if (ret < 0)
-		return unpublished(drain, ret, answer.status);
+		return unpublished(drain, ret, by);
 	(*published)++;
 	return STEP_SERVED;
 }
@@ -157,7 +161,8 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 	}
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
-	return publish(drain, (struct vblk_answer){ verdict->status, 1 }, published);
+	return publish(drain, (struct vblk_answer){ verdict->status, 1 },
+		       verdict->reason ? verdict->reason : "classification", published);
 }
 
 /* Whether the limits let the request pass; pays for it if so. */
@@ -183,10 +188,12 @@ static enum step stall(struct vblk_drain *drain)
 static enum step carry_out(struct vblk_drain *drain, unsigned *published)
 {
 	struct vblk_transfer transfer = vblk_io_transfer(&drain->io, &drain->request);
+	struct vblk_answer answer;
 
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
-	return publish(drain, vblk_io_complete(&drain->io, &drain->request, &transfer), published);
+	answer = vblk_io_complete(&drain->io, &drain->request, &transfer);
+	return publish(drain, answer, vblk_io_name(&drain->request), published);
 }
 
 /* Takes one chain from the ring to the ring. */

@@ -130,6 +130,20 @@ struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_requ
 	}
 }
 
+const char *vblk_io_name(const struct vblk_request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		return "read";
+	case VIRTIO_BLK_T_OUT:
+		return "write";
+	case VIRTIO_BLK_T_FLUSH:
+		return "flush";
+	default:
+		return "get-id";
+	}
+}
+
 /* Fills the data from byte `from` on with zeros: the disk goes on where its file has ended. */
 static int zero_from(struct vblk_io *io, const struct vblk_request *request, uint32_t from)
 {

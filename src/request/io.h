@@ -53,6 +53,9 @@ struct vblk_transfer {
  */
 struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request);
 
+/* What a request that is carried out is called in messages. */
+const char *vblk_io_name(const struct vblk_request *request);
+
 /* What to publish. */
 struct vblk_answer {
 	uint8_t status;	   /* VIRTIO_BLK_S_* */

@@ -43,11 +43,11 @@ static bool is_rtc(unsigned int port)
 
 static uint8_t read_byte(struct vmm_bus *bus, unsigned int port)
 {
-	uint8_t value;
-
 	if (is_serial(port))
 		return vmm_console_read(bus->console, port - VMM_SERIAL_PORT);
 	if (is_rtc(port)) {
+		uint8_t value;
+
 		pthread_mutex_lock(&bus->rtc_lock);
 		value = vmm_rtc_read(&bus->rtc, port, time(NULL));
 		pthread_mutex_unlock(&bus->rtc_lock);

@@ -42,11 +42,11 @@ static void settle(struct vmm_console *console)
 {
 	bool line = vmm_serial_interrupt(&console->serial);
 	struct vmm_error error;
-	int ret;
 
 	if (line != console->line) {
+		int ret = vmm_kvm_set_line(console->kvm, VMM_SERIAL_IRQ, line);
+
 		console->line = line;
-		ret = vmm_kvm_set_line(console->kvm, VMM_SERIAL_IRQ, line);
 		if (ret) {
 			vmm_error_host(&error, ret, "cannot set the console's interrupt line");
 			vmm_stop_fail(console->stop, &error);

@@ -2,7 +2,6 @@
 /* Registers, descriptors and page tables for the first instruction of a guest. */
 #include "vmm/cpu_state.h"
 
-#include "base/checked.h"
 #include "base/le.h"
 #include "vmm/layout.h"
 #include <errno.h>
@@ -110,27 +109,40 @@ void vmm_cpu_state_tables(uint8_t *low_ram)
 		vblk_le64_put(low_ram + VMM_PD + i * 8, i * LARGE_SIZE | table | PAGE_LARGE);
 }
 
+/* KVM's structure for lists of MSRs, with room for one. */
+union single_msr {
+	struct kvm_msrs list;
+	uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+/* Sets the bits `bits` of an MSR; the others stay as KVM has them. */
+static int set_msr_bits(int vcpu, uint32_t index, uint64_t bits, struct vmm_error *error)
+{
+	union single_msr msr = { .list.nmsrs = 1 };
+	int done;
+
+	msr.list.entries[0].index = index;
+	done = ioctl(vcpu, KVM_GET_MSRS, &msr);
+	if (done == 1) {
+		msr.list.entries[0].data |= bits;
+		done = ioctl(vcpu, KVM_SET_MSRS, &msr);
+	}
+	if (done != 1)
+		return vmm_error_host(error, done < 0 ? -errno : -ENOTSUP,
+				      "cannot set register 0x%x of a vCPU", index);
+	return 0;
+}
+
 int vmm_cpu_state_common(int vcpu, struct vmm_error *error)
 {
 	const struct kvm_fpu fpu = { .fcw = FPU_CONTROL_DEFAULT, .mxcsr = SSE_CONTROL_DEFAULT };
-	const struct kvm_msr_entry entries[] = {
-		{ .index = MSR_MISC_ENABLE, .data = MISC_FAST_STRING },
-		{ .index = MSR_MTRR_DEFAULT, .data = MTRR_ENABLE | MTRR_WRITE_BACK },
-	};
-	union {
-		struct kvm_msrs list;
-		uint8_t room[sizeof(struct kvm_msrs) + sizeof(entries)];
-	} msrs = { .list.nmsrs = VBLK_ARRAY_SIZE(entries) };
-	int set;
+	int ret = set_msr_bits(vcpu, MSR_MISC_ENABLE, MISC_FAST_STRING, error);
 
-	memcpy(msrs.room + sizeof(struct kvm_msrs), entries, sizeof(entries));
-	set = ioctl(vcpu, KVM_SET_MSRS, &msrs);
-	if (set != (int)VBLK_ARRAY_SIZE(entries))
-		return vmm_error_host(error, set < 0 ? -errno : -ENOTSUP,
-				      "cannot set the memory type of a vCPU");
-	if (ioctl(vcpu, KVM_SET_FPU, &fpu) < 0)
-		return vmm_error_host(error, -errno, "cannot set the FPU of a vCPU");
-	return 0;
+	if (!ret)
+		ret = set_msr_bits(vcpu, MSR_MTRR_DEFAULT, MTRR_ENABLE | MTRR_WRITE_BACK, error);
+	if (!ret && ioctl(vcpu, KVM_SET_FPU, &fpu) < 0)
+		ret = vmm_error_host(error, -errno, "cannot set the FPU of a vCPU");
+	return ret;
 }
 
 int vmm_cpu_state_enter(int vcpu, uint64_t entry, struct vmm_error *error)

@@ -181,7 +181,7 @@ static void write_fcr(struct vmm_serial *serial, uint8_t value)
 	 */
 	if (value & UART_FCR_CLEAR_RCVR || (has_fifo(serial) && !(value & UART_FCR_ENABLE_FIFO)))
 		empty_fifo(serial);
-	serial->fcr = value & UART_FCR_ENABLE_FIFO ? value & FCR_KEPT : 0;
+	serial->fcr = (value & UART_FCR_ENABLE_FIFO) ? value & FCR_KEPT : 0;
 }
 
 /* Returns true if the byte leaves the port. */

@@ -20,10 +20,12 @@ guest_fs_bytes=$((32 << 20))
 guest_raw_bytes=$(((4 << 20) + 3 * 512)) # odd, so that the end of the disk is in no round place
 guest_size=$((guest_fs_bytes + guest_raw_bytes))
 guest_seed=${VBLK_GUEST_SEED:-1}
-guest_timeout=${VBLK_GUEST_TIMEOUT:-120} # seconds; the checks take some 20 where KVM is slowest
+guest_timeout=${VBLK_GUEST_TIMEOUT:-120} # seconds; the checks take 20 under KVM-PVM, the slowest
 guest_memory=64M
 guest_why=
-guest_pid=
+guest_pid= # of what runs in the background: bash notices signals while it waits for that only
+guest_kernel=
+guest_initrd=
 
 # Debian keeps these out of an ordinary user's way.
 PATH=$PATH:/usr/sbin:/sbin
@@ -42,12 +44,27 @@ guest_check_host() {
 		guest_because "/dev/kvm is missing: load kvm_intel or kvm_amd, with virtualisation \
 turned on in the firmware (nested, if this host is itself a guest)" || return
 	{ : <>/dev/kvm; } 2>/dev/null ||
-		guest_because "/dev/kvm cannot be opened for reading and writing: run as root or as \
-a member of its group, '$(stat -c %G /dev/kvm)'" || return
+		guest_because "/dev/kvm cannot be opened for reading and writing: run as root \
+or as somebody who may: $(stat -c '%A %U %G' /dev/kvm)" || return
 	for tool in mkfs.ext4 e2fsck debugfs sha256sum; do
 		command -v "$tool" >/dev/null ||
 			guest_because "'$tool' is missing; scripts/setup demo installs it" || return
 	done
+}
+
+# guest_prepare FOLDER: sets guest_kernel and guest_initrd, which is put into FOLDER.
+guest_prepare() {
+	local scripts
+
+	scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../scripts" && pwd)
+	"$scripts/guest-kernel" >"$1/kernel" &
+	guest_pid=$!
+	wait "$guest_pid" || guest_because "the guest kernel could not be built" || return
+	guest_pid=
+	guest_kernel=$(cat "$1/kernel")
+	guest_initrd=$1/initrd
+	"$scripts/guest-initrd" "$guest_initrd" ||
+		guest_because "the initramfs could not be made"
 }
 
 # guest_make_disk FILE [FOLDER]: a fresh disk, its file system holding what is in FOLDER.
@@ -66,20 +83,21 @@ guest_cleanup() {
 	fi
 }
 
-# guest_boot VBLK KERNEL INITRD DIR WORDS DISK...: runs a guest, shows its lines as they come and
-# files what it leaves in DIR. Fails if vblk did.
+# guest_boot VBLK DIR WORDS DISK...: runs a guest with what guest_prepare made, shows its lines as
+# they come and files what it leaves in DIR. Fails if vblk did.
 guest_boot() {
-	local vblk=$1 kernel=$2 initrd=$3 dir=$4 words=$5 status=0 line disk
+	local vblk=$1 dir=$2 words=$3 status=0 line disk
 	local -a disks=()
 
-	shift 5
+	shift 3
 	for disk; do
 		disks+=(--disk "$disk")
 	done
 	rm -f "$dir/pipe"
 	mkfifo "$dir/pipe"
 	: >"$dir/console"
-	"$vblk" boot --kernel "$kernel" --initrd "$initrd" --memory "$guest_memory" \
+	"$vblk" boot --kernel "$guest_kernel" --initrd "$guest_initrd" \
+		--memory "$guest_memory" \
 		--append "quiet vblk.seed=$guest_seed $words" "${disks[@]}" \
 		--timeout "$guest_timeout" --stats \
 		</dev/null >"$dir/pipe" 2>"$dir/stderr" &

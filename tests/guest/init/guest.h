@@ -19,9 +19,11 @@
 #define GUEST_GUEST_H
 
 #include "sha256.h"
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SECTOR	      512u
 #define COMMAND_LINE  2048
@@ -58,12 +60,17 @@ struct report {
 
 typedef bool check_fn(struct guest *guest, struct disk *disk, struct report *report);
 
-/* Set the text of a report; ok() returns true and fail() false, so that a check ends with one. */
-__attribute__((format(printf, 2, 3))) bool ok(struct report *report, const char *format, ...);
-__attribute__((format(printf, 2, 3))) bool fail(struct report *report, const char *format, ...);
+/* Sets the text of a report, like printf; what does not fit is lost. */
+__attribute__((format(printf, 2, 3))) void report_text(struct report *report, const char *format,
+						       ...);
 
-/* fail() with "WHAT: " and the text of errno. */
-bool fail_errno(struct report *report, const char *what);
+/*
+ * How a check ends: they set the text and are true and false. Macros, so that compilers and
+ * linters see which.
+ */
+#define ok(report, ...)		 (report_text(report, __VA_ARGS__), true)
+#define fail(report, ...)	 (report_text(report, __VA_ARGS__), false)
+#define fail_errno(report, what) fail(report, "%s: %s", what, strerror(errno))
 
 /* A block device opened with O_DIRECT and `flags`; -1 and errno. */
 int disk_open(const struct disk *disk, int flags);

@@ -51,12 +51,12 @@ static void pattern(const struct raw_model *model, uint64_t sector, uint32_t wri
 
 void raw_model_write(struct raw_model *model, uint64_t sector, uint64_t count, void *data)
 {
+	const uint32_t writer = ++model->writes;
 	unsigned char *at = data;
 
-	model->writes++;
 	for (uint64_t i = sector; i < sector + count; i++, at += SECTOR) {
-		model->writer[i] = model->writes;
-		pattern(model, i, model->writes, at);
+		model->writer[i] = writer;
+		pattern(model, i, writer, at);
 	}
 }
 

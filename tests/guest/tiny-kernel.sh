@@ -1,7 +1,8 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
 # To be sourced: kernels of a few bytes, for tests of the machine around a guest.
-# shellcheck shell=bash disable=SC2034 # the codes are for those who source this
+# shellcheck disable=SC2034 # the codes are for those who source this
 
 # Prints the bytes that are given in hexadecimal, with or without spaces.
 from_hex() {
