@@ -15,9 +15,17 @@ static struct vblk_transfer failed(int error, const char *what)
 }
 
 /* Whether a call that returned `ret` should be made again; counts up to the limit. */
-static bool is_interrupted(ssize_t ret, unsigned *interrupts)
+static bool is_interrupted(struct vblk_io *io, ssize_t ret)
 {
-	return ret == -EINTR && ++*interrupts <= VBLK_EINTR_MAX;
+	return ret == -EINTR && ++io->interrupts <= VBLK_EINTR_MAX;
+}
+
+/* A negative result as an errno; one that is none would not survive the narrower type. */
+static int to_errno(ssize_t ret)
+{
+	const ssize_t errno_max = 4095;
+
+	return ret < -errno_max ? -EIO : (int)ret;
 }
 
 /* Finds the request's place on the disk and maps its data. */
@@ -49,7 +57,6 @@ static int move_all(struct vblk_io *io, const struct vblk_request *request, vect
 		    uint64_t offset, uint32_t *done)
 {
 	struct vblk_iovecs *iovecs = &io->iovecs;
-	unsigned interrupts = 0;
 
 	*done = 0;
 	while (*done < request->data_len) {
@@ -59,10 +66,10 @@ static int move_all(struct vblk_io *io, const struct vblk_request *request, vect
 			return -ECANCELED;
 		ret = move(io->disk->backing, &iovecs->vec[iovecs->first], (int)iovecs->count,
 			   offset + *done);
-		if (is_interrupted(ret, &interrupts))
+		if (is_interrupted(io, ret))
 			continue;
 		if (ret < 0)
-			return (int)ret;
+			return to_errno(ret);
 		if (ret == 0)
 			return 0;
 		/* More than was asked for: the backing is broken, and so is what it counted. */
@@ -76,13 +83,14 @@ static int move_all(struct vblk_io *io, const struct vblk_request *request, vect
 
 static int sync_backing(struct vblk_io *io)
 {
-	unsigned interrupts = 0;
 	int ret;
 
 	do {
+		if (vblk_lease_is_revoked(io->lease))
+			return -ECANCELED;
 		ret = vblk_backing_sync(io->disk->backing);
-	} while (is_interrupted(ret, &interrupts) && !vblk_lease_is_revoked(io->lease));
-	return ret > 0 ? -EIO : ret; /* there is nothing that a sync could count */
+	} while (is_interrupted(io, ret));
+	return ret > 0 ? -EIO : to_errno(ret); /* there is nothing that a sync could count */
 }
 
 static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_request *request)
@@ -118,6 +126,7 @@ static struct vblk_transfer transfer_out(struct vblk_io *io, const struct vblk_r
 
 struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request)
 {
+	io->interrupts = 0;
 	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
 		return transfer_in(io, request);

@@ -39,6 +39,7 @@ struct vblk_io {
 	struct vblk_metrics *metrics;
 	const struct vblk_log *log;
 	struct vblk_iovecs iovecs;
+	unsigned interrupts; /* -EINTR seen by the request in hand */
 };
 
 struct vblk_transfer {

@@ -91,7 +91,7 @@ static const char *read_header(const struct vblk_chain *chain, struct vblk_memor
 
 /* What lies between the header and the status byte, by direction. */
 struct data {
-	bool too_long; /* a descriptor carries more than VBLK_SIZE_MAX */
+	const char *wrong; /* NULL: nothing */
 	uint32_t readable;
 	uint32_t writable;
 };
@@ -99,7 +99,7 @@ struct data {
 static struct data collect_data(struct vblk_request *request, const struct vblk_chain *chain,
 				struct cut cut)
 {
-	struct data data = { false, 0, 0 };
+	struct data data = { NULL, 0, 0 };
 
 	request->segment_count = 0;
 	request->data_len = 0;
@@ -107,15 +107,18 @@ static struct data collect_data(struct vblk_request *request, const struct vblk_
 		const struct vblk_desc *desc = &chain->desc[i];
 		uint32_t skip = i == cut.index ? cut.offset : 0;
 		uint32_t len = desc->len - skip - (i == chain->count - 1 ? 1 : 0);
+		struct vblk_segment *segment = &request->segment[request->segment_count];
 
 		if (len == 0)
 			continue;
-		if (len > VBLK_SIZE_MAX) {
-			data.too_long = true;
+		if (len > VBLK_SIZE_MAX)
+			data.wrong = "descriptor is longer than size_max";
+		else if (!vblk_add_u64(desc->addr, skip, &segment->addr))
+			data.wrong = "data is past the end of the address space";
+		if (data.wrong)
 			return data;
-		}
-		request->segment[request->segment_count++] =
-			(struct vblk_segment){ desc->addr + skip, len };
+		segment->len = len;
+		request->segment_count++;
 		request->data_len += len;
 		if (is_writable(desc))
 			data.writable += len;
@@ -187,8 +190,8 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 	request->type = vblk_le32_get(header + offsetof(struct virtio_blk_outhdr, type));
 	request->sector = vblk_le64_get(header + offsetof(struct virtio_blk_outhdr, sector));
 	data = collect_data(request, chain, cut);
-	if (data.too_long)
-		return refuse("descriptor is longer than size_max");
+	if (data.wrong)
+		return refuse(data.wrong);
 	wrong = check_size(request->type, request->data_len);
 	if (wrong)
 		return refuse(wrong);

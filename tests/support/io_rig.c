@@ -34,7 +34,8 @@ static void fresh_metrics(struct io_rig *rig)
 
 void io_rig_create(struct io_rig *rig, uint64_t size, uint8_t fill)
 {
-	rig->faulty = disk_create_faulty(size, fill, NULL, 0);
+	rig->plain = disk_create(size, fill);
+	assert_int_equal(vblk_faulty_create(rig->plain, NULL, 0, NULL, &rig->faulty), 0);
 	rig->disk = (struct vblk_disk){
 		.backing = tape_create(&rig->tape, vblk_backing_ref(rig->faulty)),
 		.capacity_bytes = size,
@@ -56,6 +57,7 @@ void io_rig_destroy(struct io_rig *rig)
 	vblk_metrics_unref(rig->metrics);
 	vblk_backing_unref(rig->disk.backing);
 	vblk_backing_unref(rig->faulty);
+	vblk_backing_unref(rig->plain);
 	ram_destroy(&rig->ram);
 }
 

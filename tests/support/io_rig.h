@@ -21,8 +21,9 @@
 #include <vblk/metrics.h>
 
 struct io_rig {
-	struct ram ram; /* made by the test, destroyed by io_rig_destroy */
-	struct vblk_backing *faulty;
+	struct ram ram;		     /* made by the test, destroyed by io_rig_destroy */
+	struct vblk_backing *plain;  /* the memory; look at it and fill it here */
+	struct vblk_backing *faulty; /* the fault injector on it */
 	struct tape tape;
 	struct vblk_disk disk;
 	struct vblk_lease lease;

@@ -29,7 +29,7 @@ static size_t count_entries(const char *path)
 	size_t count = 0;
 
 	assert_non_null(dir);
-	while ((entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): a stream of ours */
+	while ((entry = readdir(dir)) != NULL)
 		count += entry->d_name[0] != '.';
 	closedir(dir);
 	return count;

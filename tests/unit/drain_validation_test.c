@@ -147,6 +147,23 @@ static void test_D_LAYOUT_2_empty_descriptors_are_skipped(void **state)
 	guest_destroy(&g);
 }
 
+/* 16.15 as D-LAYOUT-2 has it: a descriptor without bytes is no data, for a flush either. */
+static void test_16_15_flush_with_an_empty_descriptor_is_served(void **state)
+{
+	(void)state;
+	for (int read_only = 0; read_only < 2; read_only++) {
+		struct guest_options options = inline_options;
+		struct guest g;
+
+		options.device.read_only = read_only;
+		start_with(&g, &options);
+		OFFER(&g, VIRTIO_BLK_T_FLUSH, HEADER, { GUEST_DATA, 0, 0 }, STATUS);
+		expect_answer(&g, VIRTIO_BLK_S_OK, 1);
+		expect_counters(&g, .flushes_completed = 1);
+		guest_destroy(&g);
+	}
+}
+
 static void test_gate_7_flush_with_data_is_refused(void **state)
 {
 	struct guest g;
@@ -433,6 +450,7 @@ int main(void)
 		cmocka_unit_test(test_16_5_4_requests_without_data_are_refused),
 		cmocka_unit_test(test_16_3_7_16_3_8_empty_data_descriptors_are_no_data),
 		cmocka_unit_test(test_D_LAYOUT_2_empty_descriptors_are_skipped),
+		cmocka_unit_test(test_16_15_flush_with_an_empty_descriptor_is_served),
 		cmocka_unit_test(test_gate_7_flush_with_data_is_refused),
 		cmocka_unit_test(test_gate_7_flush_with_data_is_refused_on_a_read_only_disk),
 		cmocka_unit_test(test_16_5_5_data_that_is_no_multiple_of_a_sector_is_refused),
