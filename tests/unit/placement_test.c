@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* Where workers run. */
+#include "mock_guest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/placement.h"
+
+/* The processors that this process may use, and the first of them. */
+static cpu_set_t allowed;
+static uint32_t first_cpu;
+
+static int find_cpus(void **state)
+{
+	(void)state;
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return -1;
+	while (!CPU_ISSET(first_cpu, &allowed))
+		first_cpu++;
+	return 0;
+}
+
+/* The thread id of the device's worker; 0: there is none. */
+static pid_t worker_of(struct guest *g)
+{
+	char wanted[32], path[300], name[32];
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	pid_t found = 0;
+
+	assert_non_null(tasks);
+	snprintf(wanted, sizeof(wanted), "vblk%u/0\n", vblk_device_instance(g->device));
+	while ((task = readdir(tasks)) && !found) {
+		FILE *comm;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+		comm = fopen(path, "r");
+		if (!comm)
+			continue;
+		if (fgets(name, sizeof(name), comm) && strcmp(name, wanted) == 0)
+			found = atoi(task->d_name);
+		fclose(comm);
+	}
+	closedir(tasks);
+	return found;
+}
+
+/* Starts the device and waits until its worker has served a request, hence been placed. */
+static cpu_set_t cpus_of_started(struct guest *g)
+{
+	cpu_set_t set;
+
+	guest_start(g);
+	guest_request(g, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(g);
+	assert_true(guest_wait_used(g, 1));
+	assert_int_equal(sched_getaffinity(worker_of(g), sizeof(set), &set), 0);
+	return set;
+}
+
+static void assert_only_first_cpu(const cpu_set_t *set)
+{
+	assert_int_equal(CPU_COUNT(set), 1);
+	assert_true(CPU_ISSET(first_cpu, set));
+}
+
+/* Rules: W-1 D-PLACE */
+static void test_pinned_worker_runs_on_its_processor(void **state)
+{
+	const uint32_t ignored[] = { 1000 };
+	struct guest_options options = {
+		.device.placement = { true, first_cpu, ignored, 1 },
+	};
+	struct guest g;
+	cpu_set_t set;
+
+	(void)state;
+	guest_create_filled(&g, &options, 4096, 0xab);
+	set = cpus_of_started(&g);
+	assert_only_first_cpu(&set);
+	assert_true(guest_logged(&g, "worker placed"));
+	guest_destroy(&g);
+}
+
+/* Rules: W-1 D-PLACE */
+static void test_restricted_worker_skips_processors_that_are_not_there(void **state)
+{
+	const uint32_t list[] = { first_cpu, CPU_SETSIZE - 1, CPU_SETSIZE, UINT32_MAX };
+	struct guest_options options = {
+		.device.placement = { .cpus = list, .cpu_count = 4 },
+	};
+	struct guest g;
+	cpu_set_t set;
+
+	(void)state;
+	guest_create_filled(&g, &options, 4096, 0xab);
+	set = cpus_of_started(&g);
+	assert_only_first_cpu(&set);
+	guest_destroy(&g);
+}
+
+/* Rules: W-1 */
+static void test_worker_without_placement_inherits(void **state)
+{
+	struct guest g;
+	cpu_set_t set;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	set = cpus_of_started(&g);
+	assert_true(CPU_EQUAL(&set, &allowed));
+	assert_false(guest_logged(&g, "placed"));
+	guest_destroy(&g);
+}
+
+/* Rules: W-1 */
+static void test_impossible_placement_warns_and_serves(void **state)
+{
+	static const struct vblk_placement impossible[] = {
+		{ true, CPU_SETSIZE - 1, NULL, 0 },
+		{ true, UINT32_MAX, NULL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct guest_options options = { .device.placement = impossible[i] };
+		struct guest g;
+		cpu_set_t set;
+
+		guest_create_filled(&g, &options, 4096, 0xab);
+		set = cpus_of_started(&g);
+		assert_true(CPU_EQUAL(&set, &allowed));
+		assert_true(guest_logged(&g, "cannot be placed"));
+		guest_destroy(&g);
+	}
+}
+
+/* Rules: C-7 D-PLACE */
+static void test_new_placement_counts_from_the_next_start(void **state)
+{
+	const struct vblk_placement pinned = { .pinned = true, .cpu = first_cpu };
+	struct guest g;
+	cpu_set_t set;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	set = cpus_of_started(&g);
+	assert_int_equal(vblk_device_set_placement(g.device, &pinned), 0);
+	assert_int_equal(sched_getaffinity(worker_of(&g), sizeof(set), &set), 0);
+	assert_true(CPU_EQUAL(&set, &allowed));
+	guest_reset(&g);
+	set = cpus_of_started(&g);
+	assert_only_first_cpu(&set);
+	guest_destroy(&g);
+}
+
+static void test_count_without_a_list_is_refused(void **state)
+{
+	const struct vblk_placement wrong = { .cpu_count = 1 };
+	const struct vblk_device_options options = { .placement = wrong };
+	struct vblk_device *device;
+	struct guest g;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	assert_int_equal(vblk_device_set_placement(g.device, &wrong), -EINVAL);
+	assert_int_equal(vblk_device_create(&options, g.backing, &device), -EINVAL);
+	guest_destroy(&g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pinned_worker_runs_on_its_processor),
+		cmocka_unit_test(test_restricted_worker_skips_processors_that_are_not_there),
+		cmocka_unit_test(test_worker_without_placement_inherits),
+		cmocka_unit_test(test_impossible_placement_warns_and_serves),
+		cmocka_unit_test(test_new_placement_counts_from_the_next_start),
+		cmocka_unit_test(test_count_without_a_list_is_refused),
+	};
+
+	return cmocka_run_group_tests_name("placement", tests, find_cpus, NULL);
+}
