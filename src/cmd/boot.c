@@ -11,18 +11,21 @@
 #if defined(__x86_64__)
 
 #include "cmd/disk.h"
+#include "cmd/rest.h"
 #include "cmd/size.h"
 #include "vmm/vmm.h"
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <vblk/metrics.h>
 
-#define NAME	       "boot"
-#define DEFAULT_MEMORY (UINT64_C(256) << 20)
-#define MAX_TIMEOUT    (UINT32_MAX / 2) /* 68 years */
-#define MESSAGE_SIZE   VMM_ERROR_TEXT_SIZE
+#define NAME		"boot"
+#define DEFAULT_MEMORY	(UINT64_C(256) << 20)
+#define MAX_TIMEOUT	(UINT32_MAX / 2) /* 68 years */
+#define MESSAGE_SIZE	VMM_ERROR_TEXT_SIZE
+#define REST_TIMEOUT_MS 1000
 
 struct boot {
 	struct vmm_options options;
@@ -58,46 +61,71 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static void print_help(void)
-{
-	puts("vblk boot: run a Linux kernel in a KVM microVM\n"
-	     "\n"
-	     "Usage:\n"
-	     "  vblk boot --kernel FILE [--initrd FILE] [--append STR] [--memory SIZE]\n"
-	     "            [--cpus N] [--disk SPEC]... [--timeout SECONDS] [--stats]\n"
-	     "\n"
-	     "Options:\n"
-	     "  --kernel FILE      ELF vmlinux or bzImage for x86-64\n"
-	     "  --initrd FILE      initramfs\n"
-	     "  --append STR       added at the end of the kernel's command line, which begins\n"
-	     "                     with console=ttyS0 panic=-1 reboot=k and names the disks\n"
-	     "  --memory SIZE      of the guest; default 256M\n"
-	     "  --cpus N           virtual processors, 1 to 32; default 1\n"
-	     "  --disk SPEC        a disk: /dev/vda in the guest, the next /dev/vdb; up to 8\n"
-	     "  --timeout SECONDS  end the guest after that long\n"
-	     "  --stats            print each disk's counters to standard error at the end\n"
-	     "\n"
-	     "SPEC:\n"
-	     "  path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]\n"
-	     "  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
-	     "\n"
-	     "The guest's serial console is on standard output, its input comes from standard\n"
-	     "input. Ctrl-C ends the guest; all other keys are the guest's.\n"
-	     "\n"
-	     "Exit status:\n"
-	     "  0    the guest rebooted, switched itself off or halted\n"
-	     "  1    failure while running; for a guest's crash, registers on standard error\n"
-	     "  2    bad input; nothing was created or changed\n"
-	     "  124  the time was up\n"
-	     "  130  Ctrl-C (SIGINT); 143 SIGTERM; 129 SIGHUP\n"
-	     "\n"
-	     "Examples:\n"
-	     "  vblk boot --kernel vmlinux --initrd initramfs.cpio --disk path=disk.img\n"
-	     "  vblk boot --kernel bzImage --disk path=root.img,ro --disk path=data.img \\\n"
-	     "            --append 'root=/dev/vda quiet' --memory 1G --cpus 2\n"
-	     "  vblk boot --kernel vmlinux --initrd test.cpio --timeout 60 --stats \\\n"
-	     "            --disk path=slow.img,iops=100,bps=1M,serial=slow");
-}
+static const char help[] =
+	"vblk boot: run a Linux kernel in a KVM microVM\n"
+	"\n"
+	"Usage:\n"
+	"  vblk boot --kernel FILE [--initrd FILE] [--append STR] [--memory SIZE]\n"
+	"            [--cpus N] [--disk SPEC]... [--timeout SECONDS] [--stats]\n"
+	"\n"
+	"Options:\n"
+	"  --kernel FILE      ELF vmlinux or bzImage for x86-64\n"
+	"  --initrd FILE      initramfs\n"
+	"  --append STR       added at the end of the kernel's command line, which begins\n"
+	"                     with console=ttyS0 panic=-1 reboot=k and names the disks\n"
+	"  --memory SIZE      of the guest; default 256M\n"
+	"  --cpus N           virtual processors, 1 to 32; default 1\n"
+	"  --disk SPEC        a disk: /dev/vda in the guest, the next /dev/vdb; up to 8\n"
+	"  --timeout SECONDS  end the guest after that long\n"
+	"  --stats            print each disk's counters to standard error at the end\n"
+	"\n"
+	"SPEC:\n"
+	"  path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]\n"
+	"           [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]\n"
+	"  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
+	"  cpu and cpus say on which processors the disk's worker runs: cpus=0-3,,5.\n"
+	"  undeliverable=needs-reset stops a disk, until the guest resets it, at a request\n"
+	"  that cannot be answered; drop, the default, passes over it.\n"
+	"\n"
+	"RULE, for a disk that fails on purpose:\n"
+	"  OP:ACTION[:first=N][:every=N][:count=N]\n"
+	"  OP      read, write or flush; its calls on the file are counted from 1\n"
+	"  ACTION  error=E      fail with E, a name like EIO or a number\n"
+	"          short=BYTES  move at most so many bytes; not for flush\n"
+	"          zero         move nothing: end of file, no progress, a flush that lies\n"
+	"          delay=TIME   take so much longer: 200us, 10ms, 2s\n"
+	"          hang         never return\n"
+	"  first=N the Nth call is the first that it is for; default: as every\n"
+	"  every=N from there on it is for each Nth call; default: for each\n"
+	"  count=N for so many calls in all; default: no end\n"
+	"  write:error=EIO:every=50 fails the writes 50, 100, 150 ... Of several rules all\n"
+	"  that are for a call delay it; the first of the others decides its result.\n"
+	"\n"
+	"The guest's serial console is on standard output, its input comes from standard\n"
+	"input. Ctrl-C ends the guest; all other keys are the guest's.\n"
+	"\n"
+	"Signals, while the guest runs:\n"
+	"  SIGUSR1  bring all disks to rest: each finishes the request in hand, then its\n"
+	"           file stays as it is. The guest's processors run on, and its requests\n"
+	"           wait. A line per disk on standard error says when it rests, or that it\n"
+	"           does not after 1 s. A disk that the guest starts meanwhile is served.\n"
+	"  SIGUSR2  let them go on\n"
+	"\n"
+	"Exit status:\n"
+	"  0    the guest rebooted, switched itself off or halted\n"
+	"  1    failure while running; for a guest's crash, registers on standard error\n"
+	"  2    bad input; nothing was created or changed\n"
+	"  124  the time was up\n"
+	"  130  Ctrl-C (SIGINT); 143 SIGTERM; 129 SIGHUP\n"
+	"\n"
+	"Examples:\n"
+	"  vblk boot --kernel vmlinux --initrd initramfs.cpio --disk path=disk.img\n"
+	"  vblk boot --kernel bzImage --disk path=root.img,ro --disk path=data.img \\\n"
+	"            --append 'root=/dev/vda quiet' --memory 1G --cpus 2\n"
+	"  vblk boot --kernel vmlinux --initrd test.cpio --timeout 60 --stats \\\n"
+	"            --disk path=slow.img,iops=100,bps=1M,serial=slow\n"
+	"  vblk boot --kernel vmlinux --initrd test.cpio \\\n"
+	"            --disk path=bad.img,fault=write:error=EIO:every=50,fault=flush:delay=1s";
 
 static int bad_number(const char *option, const char *value, const char *wanted)
 {
@@ -261,12 +289,33 @@ static void close_disks(struct boot *boot, bool stats)
 	}
 }
 
-static int run(struct vmm *vmm, const struct boot *boot)
+static void pause_disks(void *context)
 {
+	const struct boot *boot = context;
+
+	cmd_rest_begin(NAME, boot->devices, boot->options.disks, REST_TIMEOUT_MS);
+}
+
+static void resume_disks(void *context)
+{
+	const struct boot *boot = context;
+
+	cmd_rest_end(NAME, boot->devices, boot->options.disks);
+}
+
+static int run(struct vmm *vmm, struct boot *boot)
+{
+	const struct vmm_run_options options = {
+		.timeout_s = boot->timeout_s,
+		.diagnostics = stderr,
+		.pause = pause_disks,
+		.resume = resume_disks,
+		.context = boot,
+	};
 	struct vmm_result result;
 	struct vmm_error error;
 
-	vmm_run(vmm, boot->timeout_s, stderr, &result, &error);
+	vmm_run(vmm, &options, &result, &error);
 	switch (result.end) {
 	case VMM_END_REBOOT:
 	case VMM_END_HALT:
@@ -290,6 +339,9 @@ static int boot_guest(struct boot *boot)
 	bool ran = false;
 	int status;
 
+	/* A signal for the disks that comes before or after the guest runs is no reason to die. */
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	if (vmm_plan_create(&boot->options, &plan, &error)) {
 		status = report(&error);
 		goto cleanup;
@@ -320,7 +372,7 @@ int cmd_boot(int argc, char **argv)
 	int status = parse_options(&boot, argc, argv);
 
 	if (!status && boot.help)
-		print_help();
+		puts(help);
 	else if (!status)
 		status = boot_guest(&boot);
 	for (unsigned int i = 0; i < boot.options.disks; i++)

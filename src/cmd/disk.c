@@ -80,6 +80,8 @@ static int create_device(const struct cmd_disk_spec *spec, struct vblk_backing *
 		.read_only = spec->read_only,
 		.serial = spec->serial,
 		.throttle = spec->throttle,
+		.placement = spec->placement,
+		.on_undeliverable = spec->on_undeliverable,
 		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
 	int ret = vblk_device_create(&options, backing, device);
@@ -89,6 +91,26 @@ static int create_device(const struct cmd_disk_spec *spec, struct vblk_backing *
 	snprintf(message, size, "cannot make a disk of '%s': %s", spec->path, strerror(-ret));
 	/* What a user can get wrong has been checked before. */
 	return ret == -EINVAL ? -EIO : ret;
+}
+
+/* Puts the rules between the device and its backing, if there are any. */
+static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **backing,
+		      char *message, size_t size)
+{
+	struct vblk_backing *faulty;
+	int ret;
+
+	if (!spec->fault_count)
+		return 0;
+	ret = vblk_faulty_create(*backing, spec->faults, spec->fault_count, NULL, &faulty);
+	if (ret) {
+		snprintf(message, size, "cannot make faults for '%s': %s", spec->path,
+			 strerror(-ret));
+		return ret == -EINVAL ? -EIO : ret;
+	}
+	vblk_backing_unref(*backing);
+	*backing = faulty;
+	return 0;
 }
 
 int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device, char *message,
@@ -101,6 +123,8 @@ int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device,
 	if (ret)
 		return open_failed(spec, ret, message, message_size);
 	ret = check_size(spec, backing, message, message_size);
+	if (!ret)
+		ret = add_faults(spec, &backing, message, message_size);
 	if (!ret)
 		ret = create_device(spec, backing, device, message, message_size);
 	vblk_backing_unref(backing);

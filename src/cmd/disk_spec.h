@@ -3,6 +3,7 @@
  * The description of a disk, the same for every sub-command:
  *
  *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
+ *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
  *
  *     path        the file or block device; required
  *     ro          read-only, for the guest and for us
@@ -12,13 +13,19 @@
  *     iops-burst  how many may come at once; default: as many as iops
  *     bps         limit of bytes per second, 0: none
  *     bps-burst   how many may come at once; default: as many as bps
+ *     fault       a rule for failing on purpose, see cmd/fault_spec.h; more of them are more rules
+ *     cpu         run the disk's worker on this processor
+ *     cpus        run it on these, a list as in cmd/cpu_list.h, so 0-3,,5 here
+ *     undeliverable   what to do with a request that has no place for an answer: drop it
+ *                 (default), or take no more requests until the guest resets the disk
  *
  * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
- * comma in a value is written twice. Each key may be given once. Pure; any thread.
+ * comma in a value is written twice. Each key but fault may be given once. Pure; any thread.
  */
 #ifndef CMD_DISK_SPEC_H
 #define CMD_DISK_SPEC_H
 
+#include "backing/faulty.h"
 #include <vblk/device.h>
 
 #define CMD_SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6) */
@@ -29,6 +36,10 @@ struct cmd_disk_spec {
 	bool read_only;
 	uint64_t size; /* bytes; 0: the size of the file */
 	struct vblk_throttle throttle;
+	struct vblk_faulty_rule *faults; /* owned; in the order in which they were given */
+	size_t fault_count;
+	struct vblk_placement placement; /* its list is owned */
+	enum vblk_undeliverable on_undeliverable;
 };
 
 /*

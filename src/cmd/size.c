@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include <errno.h>
+#include <string.h>
 
 /* Reads digits from `*text` and leaves it behind them. */
 static int parse_digits(const char **text, uint64_t *value)
@@ -59,6 +60,28 @@ int cmd_size_parse(const char *text, uint64_t *value)
 	}
 	*value = number;
 	return 0;
+}
+
+int cmd_time_parse(const char *text, uint64_t *ns)
+{
+	static const struct {
+		const char *suffix;
+		uint64_t ns;
+	} units[] = { { "us", 1000 }, { "ms", 1000000 }, { "s", 1000000000 } };
+	uint64_t number;
+	int ret = parse_digits(&text, &number);
+
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(units); i++) {
+		if (strcmp(text, units[i].suffix) != 0)
+			continue;
+		if (!vblk_mul_u64(number, units[i].ns, &number))
+			return -ERANGE;
+		*ns = number;
+		return 0;
+	}
+	return -EINVAL;
 }
 
 int cmd_count_parse(const char *text, uint64_t max, uint64_t *value)

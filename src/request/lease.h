@@ -18,25 +18,24 @@
 #include <stdatomic.h>
 #include <vblk/types.h>
 
-enum vblk_lease_state {
-	VBLK_LEASE_FREE,
-	VBLK_LEASE_HELD,
-	VBLK_LEASE_REVOKED,
+enum {
+	VBLK_LEASE_HELD = 1,
+	VBLK_LEASE_REVOKED = 2,
 };
 
 struct vblk_lease {
-	atomic_int state;
+	atomic_int state; /* VBLK_LEASE_* */
 };
 
 static inline void vblk_lease_init(struct vblk_lease *lease)
 {
-	atomic_init(&lease->state, VBLK_LEASE_FREE);
+	atomic_init(&lease->state, 0);
 }
 
 /* Returns false if the lease was revoked: touch nothing. */
 static inline bool vblk_lease_hold(struct vblk_lease *lease)
 {
-	int free = VBLK_LEASE_FREE;
+	int free = 0;
 
 	return atomic_compare_exchange_strong_explicit(&lease->state, &free, VBLK_LEASE_HELD,
 						       memory_order_acquire, memory_order_relaxed);
@@ -44,26 +43,24 @@ static inline bool vblk_lease_hold(struct vblk_lease *lease)
 
 static inline void vblk_lease_release(struct vblk_lease *lease)
 {
-	atomic_store_explicit(&lease->state, VBLK_LEASE_FREE, memory_order_release);
+	atomic_fetch_and_explicit(&lease->state, ~VBLK_LEASE_HELD, memory_order_release);
 }
 
 static inline bool vblk_lease_is_revoked(const struct vblk_lease *lease)
 {
-	return atomic_load_explicit(&lease->state, memory_order_relaxed) == VBLK_LEASE_REVOKED;
+	return atomic_load_explicit(&lease->state, memory_order_relaxed) & VBLK_LEASE_REVOKED;
 }
 
 /*
- * Returns 0; or -EBUSY if the worker kept hold of it all the time that we looked: it hangs in a
- * page of guest memory that the host cannot provide.
+ * From here on no hold succeeds. Returns 0 once the worker has let go of what it held; or -EBUSY
+ * if it kept hold all the time that we looked: it hangs in a page of guest memory that the host
+ * cannot provide.
  */
 VBLK_MUST_USE static inline int vblk_lease_revoke(struct vblk_lease *lease)
 {
-	for (int tries = 0; tries < 100000; tries++) {
-		int free = VBLK_LEASE_FREE;
-
-		if (atomic_compare_exchange_strong_explicit(
-			    &lease->state, &free, VBLK_LEASE_REVOKED, memory_order_acq_rel,
-			    memory_order_relaxed))
+	atomic_fetch_or_explicit(&lease->state, VBLK_LEASE_REVOKED, memory_order_acq_rel);
+	for (int looks = 0; looks < 100000; looks++) {
+		if (!(atomic_load_explicit(&lease->state, memory_order_acquire) & VBLK_LEASE_HELD))
 			return 0;
 		sched_yield();
 	}

@@ -26,6 +26,7 @@
 
 struct runner {
 	struct vmm *vmm;
+	const struct vmm_run_options *options;
 	int signal_fd;
 	int timer_fd;
 	int signal;		  /* that ended the run, or 0 */
@@ -65,6 +66,8 @@ static void set_signals(struct runner *runner, sigset_t *heard)
 	sigemptyset(heard);
 	sigaddset(heard, SIGINT);
 	sigaddset(heard, SIGTERM);
+	sigaddset(heard, SIGUSR1);
+	sigaddset(heard, SIGUSR2);
 	if (!is_ignored(SIGHUP)) /* nohup(1) */
 		sigaddset(heard, SIGHUP);
 	blocked = *heard;
@@ -84,10 +87,9 @@ static void restore_signals(const struct runner *runner)
 	pthread_sigmask(SIG_SETMASK, &runner->old_mask, NULL);
 }
 
-static int open_descriptors(struct runner *runner, const sigset_t *heard, uint32_t timeout_s,
-			    struct vmm_error *error)
+static int open_descriptors(struct runner *runner, const sigset_t *heard, struct vmm_error *error)
 {
-	const struct itimerspec timeout = { .it_value.tv_sec = timeout_s };
+	const struct itimerspec timeout = { .it_value.tv_sec = runner->options->timeout_s };
 
 	runner->signal_fd = signalfd(-1, heard, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (runner->signal_fd < 0)
@@ -100,12 +102,24 @@ static int open_descriptors(struct runner *runner, const sigset_t *heard, uint32
 
 static void take_signal(struct runner *runner)
 {
+	const struct vmm_run_options *options = runner->options;
 	struct signalfd_siginfo info;
 
 	if (read(runner->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (vmm_stop_request(&runner->vmm->stop, VMM_END_SIGNAL))
-		runner->signal = (int)info.ssi_signo;
+	switch (info.ssi_signo) {
+	case SIGUSR1:
+		if (options->pause)
+			options->pause(options->context);
+		break;
+	case SIGUSR2:
+		if (options->resume)
+			options->resume(options->context);
+		break;
+	default:
+		if (vmm_stop_request(&runner->vmm->stop, VMM_END_SIGNAL))
+			runner->signal = (int)info.ssi_signo;
+	}
 }
 
 static bool all_dead(const struct vmm *vmm)
@@ -185,19 +199,19 @@ static int start_vcpus(struct vmm *vmm, FILE *diagnostics, struct vmm_error *err
 	return 0;
 }
 
-void vmm_run(struct vmm *vmm, uint32_t timeout_s, FILE *diagnostics, struct vmm_result *result,
+void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_result *result,
 	     struct vmm_error *error)
 {
-	struct runner runner = { .vmm = vmm, .signal_fd = -1, .timer_fd = -1 };
+	struct runner runner = { .vmm = vmm, .options = options, .signal_fd = -1, .timer_fd = -1 };
 	sigset_t heard;
 	int ret;
 
 	set_signals(&runner, &heard);
-	ret = open_descriptors(&runner, &heard, timeout_s, error);
+	ret = open_descriptors(&runner, &heard, error);
 	if (!ret && vmm_terminal_prepare(STDIN_FILENO))
 		vmm->console.input = STDIN_FILENO;
 	if (!ret)
-		ret = start_vcpus(vmm, diagnostics, error);
+		ret = start_vcpus(vmm, options->diagnostics, error);
 	if (ret)
 		vmm_stop_fail(&vmm->stop, error);
 	else

@@ -67,13 +67,27 @@ struct vmm_result {
 	int signal; /* with VMM_END_SIGNAL */
 };
 
+struct vmm_run_options {
+	uint32_t timeout_s; /* 0: none */
+	FILE *diagnostics;  /* where the registers of a vCPU go that failed */
+
+	/*
+	 * Called at SIGUSR1 and SIGUSR2, to bring what belongs to the machine to rest and to let
+	 * it go on, by the thread that called vmm_run() and while the vCPUs run. Signals, console
+	 * input and the time limit wait as long. Of signals that come at the same time the kernel
+	 * delivers SIGUSR1 first, and one of a kind. NULL: nothing happens.
+	 */
+	void (*pause)(void *context);
+	void (*resume)(void *context);
+	void *context;
+};
+
 /*
- * Runs the guest. Its console goes to standard output and comes from standard input; `timeout_s`
- * is in seconds, 0 for none. When it returns, no vCPU runs any more and the terminal is as it
- * was. With VMM_END_FAILED `error` is filled in, and if a vCPU failed its registers are on
- * `diagnostics`.
+ * Runs the guest. Its console goes to standard output and comes from standard input. When it
+ * returns, no vCPU runs any more and the terminal is as it was. With VMM_END_FAILED `error` is
+ * filled in.
  */
-void vmm_run(struct vmm *vmm, uint32_t timeout_s, FILE *diagnostics, struct vmm_result *result,
+void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_result *result,
 	     struct vmm_error *error);
 
 /* NULL is ignored. */

@@ -8,7 +8,7 @@
  *
  *     ARENA_LOW     12 KiB at 0, followed without a gap by
  *     ARENA_NEXT    8 KiB, elsewhere in the host
- *     ARENA_SHREDS  1 KiB in 64 regions of 16 bytes that touch in the guest
+ *     ARENA_SHREDS  512 bytes in 16 regions of 32 bytes that touch in the guest
  *     ARENA_FOUR_G  4 KiB around the address 2^32
  *     ARENA_BIG     4 MiB for the chain fuzzer, if it is asked for: zeros that are never written
  *     ARENA_TOP     the last 4 KiB of the address space
@@ -34,8 +34,8 @@ struct vblk_memory;
 #define ARENA_NEXT	  0x3000ull
 #define ARENA_NEXT_SIZE	  0x2000u
 #define ARENA_SHREDS	  0x8000ull
-#define ARENA_SHRED_SIZE  16u
-#define ARENA_SHRED_COUNT 64u
+#define ARENA_SHRED_SIZE  32u
+#define ARENA_SHRED_COUNT 16u
 #define ARENA_SHREDS_SIZE (ARENA_SHRED_SIZE * ARENA_SHRED_COUNT)
 #define ARENA_FOUR_G	  0xfffff800ull
 #define ARENA_FOUR_G_SIZE 0x1000u

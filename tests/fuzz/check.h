@@ -10,9 +10,9 @@
 #include <stdbool.h>
 
 /* FUZZ_CHECK(got == want, "status is 0x%x, should be 0x%x", got, want); */
-#define FUZZ_CHECK(condition, ...)                                             \
-	do {                                                                   \
-		if (!(condition))                                              \
+#define FUZZ_CHECK(condition, ...)                                              \
+	do {                                                                    \
+		if (!(condition))                                               \
 			fuzz_fail(__FILE__, __LINE__, #condition, __VA_ARGS__); \
 	} while (0)
 
@@ -26,7 +26,8 @@ extern bool fuzz_tracing;
 
 void fuzz_start_tracing(void);
 __attribute__((format(printf, 1, 2))) void fuzz_trace(const char *format, ...);
-__attribute__((noreturn, format(printf, 4, 5))) void
-fuzz_fail(const char *file, int line, const char *condition, const char *format, ...);
+__attribute__((noreturn, format(printf, 4, 5))) void fuzz_fail(const char *file, int line,
+							       const char *condition,
+							       const char *format, ...);
 
 #endif

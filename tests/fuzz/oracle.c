@@ -110,9 +110,13 @@ static unsigned gate_of_header(const struct oracle_chain *chain, enum side side,
 	return 0;
 }
 
-/* What lies between the header and the last byte, descriptor by descriptor. */
-static void cut_data(struct oracle_request *request, const struct oracle_chain *chain)
+/*
+ * What lies between the header and the last byte, descriptor by descriptor. Returns whether any
+ * of it begins behind the end of the address space.
+ */
+static bool cut_data(struct oracle_request *request, const struct oracle_chain *chain)
 {
+	bool wraps = false;
 	uint64_t position = 0, end = 0;
 
 	for (unsigned i = 0; i < chain->count; i++)
@@ -128,14 +132,17 @@ static void cut_data(struct oracle_request *request, const struct oracle_chain *
 		if (to > end)
 			to = end;
 		if (from < to) {
-			request->span[request->spans].addr =
-				chain->desc[i].addr + (from - position);
-			request->span[request->spans].len = (uint32_t)(to - from);
-			request->spans++;
+			request->span[request->spans++] = (struct oracle_span){
+				.addr = chain->desc[i].addr + (from - position),
+				.len = (uint32_t)(to - from),
+				.writable = writable(&chain->desc[i]),
+			};
+			wraps |= from - position > UINT64_MAX - chain->desc[i].addr;
 			request->data_len += to - from;
 		}
 		position += chain->desc[i].len;
 	}
+	return wraps;
 }
 
 static bool has_long_span(const struct oracle_request *request)
@@ -147,23 +154,11 @@ static bool has_long_span(const struct oracle_request *request)
 	return false;
 }
 
-/* Gate 10: whether a stretch of data has the wrong direction. */
-static bool has_wrong_direction(const struct oracle_chain *chain, bool wants_writable)
+static bool has_wrong_direction(const struct oracle_request *request, bool wants_writable)
 {
-	uint64_t position = 0, end = 0;
-
-	for (unsigned i = 0; i < chain->count; i++)
-		end += chain->desc[i].len;
-	for (unsigned i = 0; i < chain->count; i++) {
-		uint64_t next = position + chain->desc[i].len;
-		bool has_data = next > HEADER && position < end - 1 && next > position &&
-				!(position == end - 1);
-
-		if (has_data && i == chain->count - 1 && chain->desc[i].len == 1)
-			has_data = false;
-		if (has_data && writable(&chain->desc[i]) != wants_writable)
+	for (unsigned i = 0; i < request->spans; i++) {
+		if (request->span[i].writable != wants_writable)
 			return true;
-		position = next;
 	}
 	return false;
 }
@@ -177,8 +172,7 @@ static void answer(struct oracle_request *request, unsigned gate, uint8_t status
 }
 
 /* Gates 5 to 10. Returns the one that refuses, or 0. */
-static unsigned gate_of_data(const struct oracle_request *request, const struct oracle_chain *chain,
-			     bool read_only)
+static unsigned gate_of_data(const struct oracle_request *request, bool read_only)
 {
 	bool in = request->type == VIRTIO_BLK_T_IN;
 	bool out = request->type == VIRTIO_BLK_T_OUT;
@@ -197,7 +191,7 @@ static unsigned gate_of_data(const struct oracle_request *request, const struct 
 		return 9;
 	if (read_only && (out || flush))
 		return 9;
-	return has_wrong_direction(chain, !out) ? 10 : 0;
+	return has_wrong_direction(request, !out) ? 10 : 0;
 }
 
 void oracle_judge(struct oracle_request *request, const struct oracle_chain *chain, enum side side,
@@ -220,8 +214,7 @@ void oracle_judge(struct oracle_request *request, const struct oracle_chain *cha
 	}
 	request->type = (uint32_t)little_endian(header, 4);
 	request->sector = little_endian(header + 8, 8);
-	cut_data(request, chain);
-	gate = gate_of_data(request, chain, read_only);
+	gate = cut_data(request, chain) ? 5 : gate_of_data(request, read_only);
 	if (gate == 0)
 		request->kind = ORACLE_RUN;
 	else if (gate != 9 || request->type == VIRTIO_BLK_T_OUT)

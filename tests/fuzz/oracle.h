@@ -33,6 +33,7 @@ enum oracle_kind {
 struct oracle_span {
 	uint64_t addr;
 	uint32_t len;
+	bool writable;
 };
 
 struct oracle_request {

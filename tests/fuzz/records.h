@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define RECORD_SIZE 8u
-#define RECORDS_MAX 64u
+#define RECORDS_MAX 32u
 
 /* What libFuzzer calls, and what it offers. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -20,12 +20,13 @@ guest_fs_bytes=$((32 << 20))
 guest_raw_bytes=$(((4 << 20) + 3 * 512)) # odd, so that the end of the disk is in no round place
 guest_size=$((guest_fs_bytes + guest_raw_bytes))
 guest_seed=${VBLK_GUEST_SEED:-1}
-guest_timeout=${VBLK_GUEST_TIMEOUT:-120} # seconds; the checks take 20 under KVM-PVM, the slowest
+guest_timeout=${VBLK_GUEST_TIMEOUT:-300} # seconds; the checks take 20 under KVM-PVM, the slowest
 guest_memory=64M
 guest_why=
 guest_pid= # of what runs in the background: bash notices signals while it waits for that only
 guest_kernel=
 guest_initrd=
+guest_on_line= # name of a function: guest_boot calls it with $dir and each line that has come
 
 # Debian keeps these out of an ordinary user's way.
 PATH=$PATH:/usr/sbin:/sbin
@@ -106,6 +107,7 @@ guest_boot() {
 		line=${line%$'\r'}
 		printf '%s\n' "$line" >>"$dir/console"
 		printf '    %s\n' "$line"
+		[[ -z $guest_on_line ]] || "$guest_on_line" "$dir" "$line"
 	done <"$dir/pipe"
 	wait "$guest_pid" || status=$?
 	guest_pid=

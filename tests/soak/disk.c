@@ -104,9 +104,9 @@ static _Noreturn void fail_sector(const struct disk *disk, uint64_t sector, cons
 	memcpy(found, bytes, sizeof(found));
 	while (at < DISK_SECTOR - 1 && bytes[at] == want[at])
 		at++;
-	soak_fail("disk %" PRIu64 ": wrong data in sector %" PRIu64 " from byte %u on: stamp %#" PRIx64
-		  " of sector %" PRIu64 " expected (%u in doubt), stamp %#" PRIx64
-		  " of sector %" PRIu64 " found",
+	soak_fail("disk %" PRIu64 ": wrong data in sector %" PRIu64
+		  " from byte %u on: stamp %#" PRIx64 " of sector %" PRIu64
+		  " expected (%u in doubt), stamp %#" PRIx64 " of sector %" PRIu64 " found",
 		  disk->id, sector, at, wanted[0], wanted[1], disk->sector[sector].doubts, found[0],
 		  found[1]);
 }

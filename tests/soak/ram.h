@@ -52,9 +52,9 @@ void ram_read(const struct ram *ram, uint64_t address, void *bytes, size_t lengt
 void ram_set(struct ram *ram, uint64_t address, uint8_t value, size_t length);
 
 /* Aligned little-endian values that the device reads or writes at the same time. */
-uint16_t ram_load16(const struct ram *ram, uint64_t address);		    /* acquire */
+uint16_t ram_load16(const struct ram *ram, uint64_t address);	     /* acquire */
 void ram_store16(struct ram *ram, uint64_t address, uint16_t value); /* release */
-uint32_t ram_load32(const struct ram *ram, uint64_t address);		    /* relaxed */
+uint32_t ram_load32(const struct ram *ram, uint64_t address);	     /* relaxed */
 
 /* All of it, as one row of `size` bytes. */
 void ram_copy_all(const struct ram *ram, uint8_t *bytes);

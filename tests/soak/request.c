@@ -245,11 +245,12 @@ bool request_make(struct request *request, struct request_scene *scene, unsigned
 		move_row(scene->ram, request->piece, HEADER_SIZE, scene->scratch, request->length,
 			 move_in);
 	} else {
-		move_row(scene->ram, &request->piece[request->out_count], 0, NULL, request->length,
-			 move_blank);
+		move_row(scene->ram, &request->piece[request->out_count], 0, scene->scratch,
+			 request->length, move_blank);
 	}
 	ram_set(scene->ram, status_address(request), UNTOUCHED, 1);
 	request->busy = true;
+	request->taken = false;
 	return true;
 }
 
@@ -351,8 +352,7 @@ bool request_finish(struct request *request, struct request_scene *scene, uint32
 	uint8_t status;
 
 	ram_read(scene->ram, status_address(request), &status, 1);
-	if (status != expected &&
-	    !(may_fail && uses_disk(request) && status == VIRTIO_BLK_S_IOERR))
+	if (status != expected && !(may_fail && uses_disk(request) && status == VIRTIO_BLK_S_IOERR))
 		soak_fail("disk %" PRIu64 ": status %u for a request of kind %d, %" PRIu32
 			  " bytes at sector %" PRIu64 "; %u was expected",
 			  scene->disk->id, status, request->kind, request->length, request->sector,
@@ -380,6 +380,7 @@ void request_abandon(struct request *request, struct request_scene *scene)
 			   request->stamp);
 	unclaim(request, scene);
 	request->busy = false;
+	request->taken = true;
 }
 
 bool request_is_untouched(const struct request *request, const struct request_scene *scene)

@@ -19,9 +19,8 @@
 #define REQUESTS_SMALL	   56u
 #define REQUEST_SMALL_SIZE 0x4000u
 #define REQUEST_LARGE_SIZE 0x22000u
-#define REQUESTS_SIZE                          \
-	(REQUESTS_SMALL * REQUEST_SMALL_SIZE + \
-	 (REQUESTS_MAX - REQUESTS_SMALL) * REQUEST_LARGE_SIZE)
+#define REQUESTS_SIZE \
+	(REQUESTS_SMALL * REQUEST_SMALL_SIZE + (REQUESTS_MAX - REQUESTS_SMALL) * REQUEST_LARGE_SIZE)
 
 #define REQUEST_DATA_MAX 0x20000u
 
@@ -37,6 +36,7 @@ enum request_kind {
 
 struct request {
 	bool busy;
+	bool taken; /* the device was reset before it answered */
 	enum request_kind kind;
 	uint64_t arena;
 	uint32_t arena_size;

@@ -115,8 +115,7 @@ bool ring_take(struct ring *ring, uint16_t *head, uint32_t *length)
 
 	if (used_idx == ring->last_used)
 		return false;
-	if ((uint16_t)(ring->published - ring->last_used) <
-	    (uint16_t)(used_idx - ring->last_used))
+	if ((uint16_t)(ring->published - ring->last_used) < (uint16_t)(used_idx - ring->last_used))
 		soak_fail("used.idx is %u, but only %u chains were made available", used_idx,
 			  ring->published);
 	element = ring->used + ENTRIES + (uint64_t)USED_BYTES * (ring->last_used % ring->size);

@@ -28,8 +28,8 @@ struct ring {
 	uint16_t free_count;
 	uint16_t free_head;
 	bool in_flight[RING_SIZE_MAX]; /* heads that the device has */
-	uint16_t next[RING_SIZE_MAX]; /* of a chain, or of the free descriptors */
-	uint16_t avail_idx;	      /* heads in the ring, whether published or not */
+	uint16_t next[RING_SIZE_MAX];  /* of a chain, or of the free descriptors */
+	uint16_t avail_idx;	       /* heads in the ring, whether published or not */
 	uint16_t published;
 	uint16_t notified; /* published when ring_wants_notification last answered */
 	uint16_t last_used;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ram.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -91,7 +92,7 @@ uint8_t *ram_at(const struct ram *ram, uint64_t address)
 		if (address >= part->address && address - part->address < part->length)
 			return part->host + (address - part->address);
 	}
-	fail_msg("guest address %#llx is not mapped", (unsigned long long)address);
+	fail_msg("guest address %#" PRIx64 " is not mapped", address);
 	return NULL;
 }
 
@@ -151,8 +152,8 @@ void ram_expect_at(const struct ram *ram, uint64_t address, const uint8_t *want,
 
 		if (got == want[i])
 			continue;
-		print_error("byte at %#llx is %#04x, expected %#04x\n",
-			    (unsigned long long)(address + i), got, want[i]);
+		print_error("byte at %#" PRIx64 " is %#04x, expected %#04x\n", address + i, got,
+			    want[i]);
 		_fail(file, line);
 	}
 }

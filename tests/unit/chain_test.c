@@ -86,7 +86,7 @@ static void test_Q9_follows_next_in_any_order(void **state)
 	ram_destroy(&ram);
 }
 
-static void test_Q9_every_field_is_copied(void **state)
+static void test_Q9_D_SNAPSHOT_every_field_is_copied(void **state)
 {
 	const struct vblk_desc want = { 0x123456789abcdef0, 0x87654321, 0x8000 | WRITE, 0x7777 };
 	struct vblk_chain chain;
@@ -470,7 +470,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_Q9_follows_next_in_any_order),
-		cmocka_unit_test(test_Q9_every_field_is_copied),
+		cmocka_unit_test(test_Q9_D_SNAPSHOT_every_field_is_copied),
 		cmocka_unit_test(test_Q8_head_out_of_range_is_an_empty_chain),
 		cmocka_unit_test(test_Q9_next_out_of_range_ends_the_walk),
 		cmocka_unit_test(test_Q9_cycles_end_by_the_budget),

@@ -10,6 +10,10 @@
 
 #include <cmocka.h>
 
+#define KEYS                                                                           \
+	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
+	"undeliverable (a comma in a value is written twice)"
+
 static void assert_text(const char *is, const char *expected)
 {
 	if (!expected)
@@ -18,8 +22,44 @@ static void assert_text(const char *is, const char *expected)
 		assert_string_equal(is, expected);
 }
 
+static void assert_faults(const struct cmd_disk_spec *spec, const struct cmd_disk_spec *expected)
+{
+	assert_int_equal(spec->fault_count, expected->fault_count);
+	for (size_t i = 0; i < spec->fault_count; i++) {
+		const struct vblk_faulty_rule *is = &spec->faults[i];
+		const struct vblk_faulty_rule *wanted = &expected->faults[i];
+
+		assert_int_equal(is->op, wanted->op);
+		assert_int_equal(is->action, wanted->action);
+		assert_int_equal(is->value, wanted->value);
+		assert_int_equal(is->first, wanted->first);
+		assert_int_equal(is->every, wanted->every);
+		assert_int_equal(is->count, wanted->count);
+	}
+}
+
+static void assert_placement(const struct vblk_placement *is, const struct vblk_placement *wanted)
+{
+	assert_int_equal(is->pinned, wanted->pinned);
+	assert_int_equal(is->cpu, wanted->cpu);
+	assert_int_equal(is->cpu_count, wanted->cpu_count);
+	if (wanted->cpu_count)
+		assert_memory_equal(is->cpus, wanted->cpus, wanted->cpu_count * sizeof(uint32_t));
+	else
+		assert_null(is->cpus);
+}
+
 static void good_specs(void **state)
 {
+	static const uint32_t one[] = { 1 }, four[] = { 0, 1, 2, 5 };
+	static struct vblk_faulty_rule hang[] = {
+		{ .op = VBLK_FAULTY_PREADV, .action = VBLK_FAULTY_HANG },
+	};
+	static struct vblk_faulty_rule three[] = {
+		{ VBLK_FAULTY_PWRITEV, VBLK_FAULTY_ERROR, EIO, 50, 50, 0 },
+		{ VBLK_FAULTY_SYNC, VBLK_FAULTY_DELAY, 1000000000, 0, 0, 0 },
+		{ VBLK_FAULTY_PREADV, VBLK_FAULTY_ZERO, 0, 0, 0, 1 },
+	};
 	static const struct {
 		const char *text;
 		struct cmd_disk_spec spec;
@@ -48,13 +88,27 @@ static void good_specs(void **state)
 		{ "path=a,,,ro", { .path = (char *)"a,", .read_only = true } },
 		{ "path=,,a,serial=x,,y", { .path = (char *)",a", .serial = (char *)"x,y" } },
 		{ "path=a,,,,b", { .path = (char *)"a,,b" } },
+		{ "path=a,undeliverable=drop", { .path = (char *)"a" } },
+		{ "path=a,undeliverable=needs-reset",
+		  { .path = (char *)"a", .on_undeliverable = VBLK_UNDELIVERABLE_NEEDS_RESET } },
+		{ "path=a,cpu=0", { .path = (char *)"a", .placement.pinned = true } },
+		{ "path=a,cpu=1023",
+		  { .path = (char *)"a", .placement = { .pinned = true, .cpu = 1023 } } },
+		{ "path=a,cpus=1",
+		  { .path = (char *)"a", .placement = { .cpus = one, .cpu_count = 1 } } },
+		{ "path=a,cpus=0-2,,5",
+		  { .path = (char *)"a", .placement = { .cpus = four, .cpu_count = 4 } } },
+		{ "path=a,fault=read:hang",
+		  { .path = (char *)"a", .faults = hang, .fault_count = 1 } },
+		{ "fault=write:error=EIO:every=50,path=a,fault=flush:delay=1s,fault=read:zero:count=1",
+		  { .path = (char *)"a", .faults = three, .fault_count = 3 } },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
 		const struct cmd_disk_spec *expected = &table[i].spec;
 		struct cmd_disk_spec spec;
-		char message[256] = "";
+		char message[512] = "";
 
 		print_message("'%s'\n", table[i].text);
 		assert_int_equal(
@@ -64,6 +118,9 @@ static void good_specs(void **state)
 		assert_int_equal(spec.read_only, expected->read_only);
 		assert_int_equal(spec.size, expected->size);
 		assert_memory_equal(&spec.throttle, &expected->throttle, sizeof(spec.throttle));
+		assert_faults(&spec, expected);
+		assert_placement(&spec.placement, &expected->placement);
+		assert_int_equal(spec.on_undeliverable, expected->on_undeliverable);
 		cmd_disk_spec_free(&spec);
 	}
 }
@@ -79,14 +136,12 @@ static void bad_specs(void **state)
 		{ "path=a,", "an item is empty: write path=FILE,key=value and no comma more (two "
 			     "for one that is part of a value)" },
 		{ "ro", "there is no path: path=FILE is required" },
-		{ "disk.img", "unknown key 'disk.img': the keys are path, ro, size, serial, iops, "
-			      "iops-burst, bps, bps-burst" },
-		{ "path=a,colour=red", "unknown key 'colour': the keys are path, ro, size, serial, "
-				       "iops, iops-burst, bps, bps-burst" },
-		{ "path=a,RO", "unknown key 'RO': the keys are path, ro, size, serial, iops, "
-			       "iops-burst, bps, bps-burst" },
-		{ "path=a,=1", "unknown key '': the keys are path, ro, size, serial, iops, "
-			       "iops-burst, bps, bps-burst" },
+		{ "disk.img", "unknown key 'disk.img': the keys are " KEYS },
+		{ "path=a,colour=red", "unknown key 'colour': the keys are " KEYS },
+		{ "path=a,RO", "unknown key 'RO': the keys are " KEYS },
+		{ "path=a,=1", "unknown key '': the keys are " KEYS },
+		/* What comes of a single comma. */
+		{ "path=a,cpus=0-3,5", "unknown key '5': the keys are " KEYS },
 		{ "path", "'path' needs a value: path=..." },
 		{ "path=", "'path' needs a value: path=..." },
 		{ "path=a,serial=", "'serial' needs a value: serial=..." },
@@ -119,6 +174,24 @@ static void bad_specs(void **state)
 		{ "path=a,bps=4k,bps-burst=1k",
 		  "bps-burst=1024 is below bps=4096: a burst is at least one second of the rate; "
 		  "bps-burst=0 means just that" },
+		{ "path=a,undeliverable=keep",
+		  "undeliverable=keep: drop or needs-reset is wanted" },
+		{ "path=a,undeliverable", "'undeliverable' needs a value: undeliverable=..." },
+		{ "path=a,cpu=x", "cpu=x: the number of a processor is wanted" },
+		{ "path=a,cpu=0-3", "cpu=0-3: the number of a processor is wanted" },
+		{ "path=a,cpu=1024", "cpu=1024 is out of range: processors are 0 to 1023" },
+		{ "path=a,cpu=1,cpu=2", "'cpu' is given twice: once is enough" },
+		{ "path=a,cpus=3-1",
+		  "cpus=3-1: a list of processors like 2, 0-3 or 0-3,,5 is wanted" },
+		{ "path=a,cpus=0-1024", "cpus=0-1024 is out of range: processors are 0 to 1023" },
+		{ "path=a,cpus=1,cpus=2", "'cpus' is given twice: once is enough" },
+		{ "path=a,cpus=1,cpu=1", "cpu and cpus are both given: cpu is for one processor, "
+					 "cpus for several; one of them is enough" },
+		{ "path=a,fault=", "'fault' needs a value: fault=..." },
+		/* The rule's own mistakes are a test of their own. */
+		{ "path=a,fault=read:zero,fault=read:one",
+		  "fault=read:one: unknown word 'one': the words are error=, short=, zero, delay=, "
+		  "hang, first=, every=, count=" },
 		/* iops is looked at before bps. */
 		{ "path=a,bps-burst=1,iops-burst=1", "iops-burst=1 without iops: give the rate "
 						     "too, or iops-burst=0 for none" },
@@ -127,7 +200,7 @@ static void bad_specs(void **state)
 	(void)state;
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
 		struct cmd_disk_spec spec;
-		char message[256] = "";
+		char message[512] = "";
 
 		print_message("'%s'\n", table[i].text);
 		assert_int_equal(

@@ -92,10 +92,44 @@ static void counts(void **state)
 	}
 }
 
+static void times(void **state)
+{
+	static const struct row table[] = {
+		{ "0us", 0, 0 },
+		{ "200us", 0, 200000 },
+		{ "10ms", 0, 10000000 },
+		{ "2s", 0, 2000000000 },
+		{ "18446744073s", 0, 18446744073000000000u },
+		{ "18446744074s", -ERANGE, UNTOUCHED },
+		{ "18446744073709552us", -ERANGE, UNTOUCHED },
+		{ "18446744073709551616us", -ERANGE, UNTOUCHED },
+		{ "", -EINVAL, UNTOUCHED },
+		{ "5", -EINVAL, UNTOUCHED },
+		{ "s", -EINVAL, UNTOUCHED },
+		{ "5m", -EINVAL, UNTOUCHED },
+		{ "5min", -EINVAL, UNTOUCHED },
+		{ "5S", -EINVAL, UNTOUCHED },
+		{ "5 s", -EINVAL, UNTOUCHED },
+		{ "5ss", -EINVAL, UNTOUCHED },
+		{ "1.5s", -EINVAL, UNTOUCHED },
+		{ "-1s", -EINVAL, UNTOUCHED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		uint64_t ns = UNTOUCHED;
+
+		print_message("'%s'\n", table[i].text);
+		assert_int_equal(cmd_time_parse(table[i].text, &ns), table[i].ret);
+		assert_int_equal(ns, table[i].value);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(times),
 		cmocka_unit_test(counts),
 	};
 

@@ -362,7 +362,7 @@ static ssize_t lie(void *context, const struct iovec *iov, int count, uint64_t o
 static void test_H_negative_results_are_errors_whatever_they_are(void **state)
 {
 	static const ssize_t lies[] = {
-		-1, -4096, INT32_MIN, -(1ll << 32), -(1ll << 32) - 1, -(1ll << 32) + 512, INT64_MIN
+		-1, -4096, INT32_MIN, -(1LL << 32), -(1LL << 32) - 1, -(1LL << 32) + 512, INT64_MIN
 	};
 	static const struct vblk_backing_ops ops = { .preadv = lie, .pwritev = lie };
 	const struct vblk_backing_info info = { .size_bytes = DISK_SIZE };

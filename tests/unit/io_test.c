@@ -96,7 +96,7 @@ static void test_16_2_2_write(void **state)
 	assert_int_equal(rig->tape.calls, 1);
 }
 
-static void test_16_2_5_flush(void **state)
+static void test_H_FLUSH_16_2_5(void **state)
 {
 	struct io_rig *rig = *state;
 
@@ -108,7 +108,7 @@ static void test_16_2_5_flush(void **state)
 }
 
 /* Cases 16.2.3, 16.2.4, 16.2.8, 16.5.12 and 16.5.14 in both directions; and the edges. */
-static void test_H_range_of_sectors(void **state)
+static void test_H_RANGE_of_sectors(void **state)
 {
 	static const struct {
 		uint64_t sector;
@@ -167,7 +167,7 @@ static void test_16_5_12_disk_without_capacity(void **state)
 }
 
 /* The last bytes of the largest disk there can be. */
-static void test_H_range_up_to_the_last_offset(void **state)
+static void test_H_RANGE_up_to_the_last_offset(void **state)
 {
 	struct io_rig *rig = *state;
 
@@ -235,7 +235,7 @@ static void test_H_OUT_gathers_from_segments(void **state)
 	io_rig_counters(rig, .writes_completed = 1, .bytes_written = 1024);
 }
 
-/* Z-1, as far as it still stands: nothing to do is done without a call. */
+/* What has nothing to move needs no call. */
 static void test_H_IN_H_OUT_without_data(void **state)
 {
 	struct io_rig *rig = *state;
@@ -275,7 +275,7 @@ static void test_H_IN_H_OUT_data_not_mapped(void **state)
 }
 
 /* The range is checked first: the driver learns of its first mistake. */
-static void test_H_range_precedes_mapping(void **state)
+static void test_H_RANGE_precedes_mapping(void **state)
 {
 	struct io_rig *rig = *state;
 
@@ -283,6 +283,22 @@ static void test_H_range_precedes_mapping(void **state)
 	io_rig_segment(rig, 0x10000, SECTOR);
 	io_rig_expect(rig, IOERR, 1);
 	assert_string_equal(rig->message, "request is past the end of the disk");
+	io_rig_counters(rig, .io_errors = 1);
+}
+
+/* What the second half cannot do is an error, even if the first did its part. */
+static void test_H_IN_zero_fill_that_fails(void **state)
+{
+	const struct vblk_transfer nothing = { .done = 0 };
+	struct io_rig *rig = *state;
+	struct vblk_answer answer;
+
+	io_rig_request(rig, IN, 0);
+	io_rig_segment(rig, 0xff00, SECTOR);
+	answer = vblk_io_complete(&rig->io, &rig->request, &nothing);
+	assert_int_equal(answer.status, IOERR);
+	assert_int_equal(answer.used_len, 1);
+	assert_string_equal(rig->message, "cannot fill with zeros");
 	io_rig_counters(rig, .io_errors = 1);
 }
 
@@ -523,16 +539,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_16_2_1_read),
 		TEST(test_16_2_2_write),
-		TEST(test_16_2_5_flush),
-		TEST(test_H_range_of_sectors),
+		TEST(test_H_FLUSH_16_2_5),
+		TEST(test_H_RANGE_of_sectors),
 		TEST(test_16_5_12_disk_without_capacity),
-		TEST(test_H_range_up_to_the_last_offset),
+		TEST(test_H_RANGE_up_to_the_last_offset),
 		TEST(test_16_2_9_short_file_reads_as_zeros),
 		TEST(test_16_2_13_read_scatters_over_segments),
 		TEST(test_H_OUT_gathers_from_segments),
 		TEST(test_H_IN_H_OUT_without_data),
 		TEST(test_H_IN_H_OUT_data_not_mapped),
-		TEST(test_H_range_precedes_mapping),
+		TEST(test_H_RANGE_precedes_mapping),
+		TEST(test_H_IN_zero_fill_that_fails),
 		TEST(test_16_4_2_get_id),
 		TEST(test_H_ID_longer_buffer_gets_20_bytes),
 		TEST(test_16_4_3_get_id_needs_20_bytes),

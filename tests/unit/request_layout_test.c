@@ -176,7 +176,7 @@ static void test_D_LAYOUT_header_from_several_places(void **state)
 	expect_data(&request, WRITABLE, 512);
 }
 
-static void test_D_LAYOUT_empty_descriptors_in_the_header(void **state)
+static void test_D_LAYOUT_Z1_empty_descriptors_in_the_header(void **state)
 {
 	struct writer writer = begin(IN);
 
@@ -299,6 +299,7 @@ static void add_in_parts(struct writer *writer, uint32_t length, uint16_t flags,
 		add(writer, length, flags);
 }
 
+/* Rules: V-3 */
 static void test_D_LAYOUT_any_cut_gives_the_same_request(void **state)
 {
 	unsigned short seed[3] = { 1, 2, 3 };
@@ -349,7 +350,7 @@ static void test_D_LAYOUT_2_longer_status_descriptor(void **state)
 }
 
 /* What follows the 16 bytes in a header's descriptor is data, also where none is wanted. */
-static void test_D_LAYOUT_2_longer_header_descriptor(void **state)
+static void test_D_LAYOUT_2_V6_longer_header_descriptor(void **state)
 {
 	struct writer writer = begin(IN);
 
@@ -374,8 +375,8 @@ static void test_D_LAYOUT_2_longer_header_descriptor(void **state)
 	expect_refused(&writer, "buffer to fill is not writable");
 }
 
-/* Cases 16.3.7 and 16.3.8, and Z-1, are superseded: bytes are counted, not descriptors. */
-static void test_D_LAYOUT_2_empty_descriptors_are_no_data(void **state)
+/* Cases 16.3.7 and 16.3.8 as D-LAYOUT-2 has them: bytes are counted, not descriptors. */
+static void test_D_LAYOUT_2_Z1_empty_descriptors_are_no_data(void **state)
 {
 	static const uint32_t types[] = { IN, OUT, GET_ID };
 
@@ -519,7 +520,7 @@ int main(void)
 		cmocka_unit_test(test_D_LAYOUT_header_in_two_descriptors),
 		cmocka_unit_test(test_D_LAYOUT_header_in_16_descriptors),
 		cmocka_unit_test(test_D_LAYOUT_header_from_several_places),
-		cmocka_unit_test(test_D_LAYOUT_empty_descriptors_in_the_header),
+		cmocka_unit_test(test_D_LAYOUT_Z1_empty_descriptors_in_the_header),
 		cmocka_unit_test(test_D_LAYOUT_empty_descriptors_are_not_looked_at),
 		cmocka_unit_test(test_D_LAYOUT_header_and_data_in_one_descriptor),
 		cmocka_unit_test(test_D_LAYOUT_cut_header_and_data_in_one_descriptor),
@@ -527,8 +528,8 @@ int main(void)
 		cmocka_unit_test(test_D_LAYOUT_two_descriptors),
 		cmocka_unit_test(test_D_LAYOUT_any_cut_gives_the_same_request),
 		cmocka_unit_test(test_D_LAYOUT_2_longer_status_descriptor),
-		cmocka_unit_test(test_D_LAYOUT_2_longer_header_descriptor),
-		cmocka_unit_test(test_D_LAYOUT_2_empty_descriptors_are_no_data),
+		cmocka_unit_test(test_D_LAYOUT_2_V6_longer_header_descriptor),
+		cmocka_unit_test(test_D_LAYOUT_2_Z1_empty_descriptors_are_no_data),
 		cmocka_unit_test(test_D_LAYOUT_2_flush_with_empty_descriptors),
 		cmocka_unit_test(test_D_LAYOUT_2_direction_of_empty_descriptors),
 		cmocka_unit_test(test_gate_5_in_shared_descriptors),

@@ -5,7 +5,7 @@
  */
 #include "guest.h"
 #include "random.h"
-#include "raw_model.h"
+#include "raw.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,23 +18,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PAGE	    4096u
-#define MAX_IO	    (1u << 20)
 #define MAX_SECTORS (MAX_IO / SECTOR)
 #define WRITES	    24u
 #define OTHER_READS 8u
 #define MAX_PIECES  1024u /* of one readv (IOV_MAX) */
 
-/* What a check of the raw area works with. Nothing is freed: /init ends with the machine. */
-struct raw {
-	struct raw_model *model;
-	unsigned char *buffer; /* MAX_IO and a page, page-aligned */
-	uint64_t start;	       /* of the raw area, in bytes */
-	int fd;
-};
-
-static bool raw_open(struct guest *guest, struct disk *disk, int flags, struct raw *raw,
-		     struct report *report)
+bool raw_open(struct guest *guest, struct disk *disk, int flags, struct raw *raw,
+	      struct report *report)
 {
 	if (!disk->model)
 		disk->model =
@@ -52,13 +42,13 @@ static bool raw_open(struct guest *guest, struct disk *disk, int flags, struct r
 	return true;
 }
 
-static void raw_close(struct raw *raw)
+void raw_close(struct raw *raw)
 {
 	close(raw->fd);
 	munmap(raw->buffer, MAX_IO + PAGE);
 }
 
-static off_t raw_offset(const struct raw *raw, uint64_t sector)
+off_t raw_offset(const struct raw *raw, uint64_t sector)
 {
 	return (off_t)(raw->start + sector * SECTOR);
 }
@@ -76,13 +66,7 @@ static bool moved(struct report *report, const char *call, uint64_t sector, uint
 		    bytes, sector, result);
 }
 
-/* Sectors of the raw area, and the memory for them. */
-struct piece {
-	uint64_t sector, count;
-	unsigned char *data;
-};
-
-static bool raw_write(struct raw *raw, const struct piece *piece, struct report *report)
+bool raw_write(struct raw *raw, const struct piece *piece, struct report *report)
 {
 	const uint64_t bytes = piece->count * SECTOR;
 
@@ -92,7 +76,7 @@ static bool raw_write(struct raw *raw, const struct piece *piece, struct report 
 }
 
 /* The memory is spoiled first, so that a read that leaves it alone is seen. */
-static bool raw_verify(struct raw *raw, const struct piece *piece, struct report *report)
+bool raw_verify(struct raw *raw, const struct piece *piece, struct report *report)
 {
 	const uint64_t bytes = piece->count * SECTOR;
 

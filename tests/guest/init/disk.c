@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,4 +59,20 @@ uint64_t disk_number(const struct disk *disk, const char *file)
 	char text[64];
 
 	return disk_attribute(disk, file, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
+}
+
+bool disk_set_number(const struct disk *disk, const char *file, uint64_t number)
+{
+	char path[128], text[32];
+	int fd, length;
+	bool written;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/%s", disk->name, file);
+	length = snprintf(text, sizeof(text), "%" PRIu64, number);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	written = write(fd, text, (size_t)length) == length;
+	close(fd);
+	return written;
 }

@@ -4,13 +4,16 @@
  *
  * The host tells by words on the kernel's command line; all are optional:
  *
- *     vblk.mode=rw|ro|pair   which checks are run (default rw), see main.c
+ *     vblk.mode=rw|ro|pair|rate|fault|pause   which checks are run (default rw), see main.c
  *     vblk.seed=N            seed of all patterns and files (default 1)
  *     vblk.fs=BYTES          the file system fills the disk up to here, what is behind is the raw
  *                            area (default 0: all of the disk is raw)
  *     vblk.size=BYTES        expected size of /dev/vda
  *     vblk.serial=TEXT       expected serial number of /dev/vda
- *     vblk.size2, vblk.serial2   the same for /dev/vdb, which has a raw area only
+ *     vblk.iops=N            operations per second that /dev/vda is limited to, with a burst of as
+ *                            many; for mode=rate
+ *     vblk.size2, vblk.serial2, vblk.iops2   the same for /dev/vdb, which has a raw area only
+ *     vblk.fail-every=N      the writes to /dev/vda that fail; for mode=fault
  *
  * One thread runs everything. A check prints nothing itself: it fills a report, and main.c makes
  * the line of it.
@@ -34,6 +37,9 @@ enum mode {
 	MODE_RW = 1,
 	MODE_RO = 2,
 	MODE_PAIR = 4,
+	MODE_RATE = 8,
+	MODE_FAULT = 16,
+	MODE_PAUSE = 32,
 };
 
 struct raw_model; /* raw_model.h */
@@ -43,6 +49,7 @@ struct disk {
 	const char *path; /* /dev/vda */
 	uint64_t size;	  /* expected bytes; 0: the host did not say */
 	char serial[32];  /* expected; empty: the host did not say */
+	uint64_t iops;	  /* limit, and burst; 0: the host did not say */
 	uint64_t raw_start;
 	struct raw_model *model; /* what the raw area should hold; NULL before the first write */
 };
@@ -51,6 +58,8 @@ struct guest {
 	enum mode mode;
 	uint64_t seed;
 	struct disk disks[2];
+	uint64_t fail_every;	   /* of the writes to /dev/vda */
+	uint64_t writes;	   /* that /dev/vda got so far, with mode=fault */
 	char manifest[SHA256_HEX]; /* of the manifest as it was written; empty before */
 };
 
@@ -84,6 +93,9 @@ bool disk_attribute(const struct disk *disk, const char *file, char *text, size_
 /* The same as a number; 0 if there is none. */
 uint64_t disk_number(const struct disk *disk, const char *file);
 
+/* Writes a number to such a file; false and errno if it is not taken. */
+bool disk_set_number(const struct disk *disk, const char *file, uint64_t number);
+
 /* The first line of any file, without its newline; false and errno if it cannot be read. */
 bool read_line(const char *path, char *text, size_t size);
 
@@ -92,6 +104,8 @@ check_fn check_size, check_serial, check_features, check_block_size, check_read_
 /* checks_raw.c: the block device without a file system */
 check_fn check_raw_patterns, check_raw_segments, check_raw_flush, check_raw_end, check_raw_digest;
 check_fn check_raw_write_refused;
+/* checks_trouble.c: a disk that is slow, fails or stands still */
+check_fn check_raw_rate, check_raw_faults, check_raw_fault_in_batch, check_raw_gap;
 /* checks_fs.c */
 check_fn check_fs_write, check_fs_unmount, check_fs_verify, check_fs_read_only;
 /* checks_stats.c */

@@ -29,7 +29,7 @@ struct check {
 	check_fn *run;
 };
 
-#define ALL (MODE_RW | MODE_RO | MODE_PAIR)
+#define ALL (MODE_RW | MODE_RO | MODE_PAIR | MODE_RATE | MODE_FAULT | MODE_PAUSE)
 
 /* In the order in which they are run. A new mode is a new bit and its lines here. */
 static const struct check checks[] = {
@@ -42,10 +42,15 @@ static const struct check checks[] = {
 	{ "vdb-serial", MODE_PAIR, 1, check_serial },
 	{ "vdb-features", MODE_PAIR, 1, check_features },
 	{ "raw-write-refused", MODE_RO, 0, check_raw_write_refused },
-	{ "raw-patterns", MODE_RW | MODE_PAIR, 0, check_raw_patterns },
+	{ "raw-patterns", MODE_RW | MODE_PAIR | MODE_RATE, 0, check_raw_patterns },
 	{ "vdb-raw-patterns", MODE_PAIR, 1, check_raw_patterns },
 	{ "raw-segments", MODE_RW, 0, check_raw_segments },
 	{ "raw-flush", MODE_RW, 0, check_raw_flush },
+	{ "raw-rate", MODE_RATE, 0, check_raw_rate },
+	{ "vdb-raw-rate", MODE_RATE, 1, check_raw_rate },
+	{ "raw-faults", MODE_FAULT, 0, check_raw_faults },
+	{ "raw-fault-in-batch", MODE_FAULT, 0, check_raw_fault_in_batch },
+	{ "raw-gap", MODE_PAUSE, 0, check_raw_gap },
 	{ "raw-end", MODE_RW | MODE_RO, 0, check_raw_end },
 	{ "raw-digest", ALL, 0, check_raw_digest },
 	{ "vdb-raw-digest", MODE_PAIR, 1, check_raw_digest },
@@ -87,7 +92,8 @@ static bool take_mode(struct guest *guest, const char *value)
 	static const struct {
 		const char *name;
 		enum mode mode;
-	} modes[] = { { "rw", MODE_RW }, { "ro", MODE_RO }, { "pair", MODE_PAIR } };
+	} modes[] = { { "rw", MODE_RW },     { "ro", MODE_RO },	      { "pair", MODE_PAIR },
+		      { "rate", MODE_RATE }, { "fault", MODE_FAULT }, { "pause", MODE_PAUSE } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
 		if (!strcmp(value, modes[i].name)) {
@@ -133,6 +139,12 @@ static bool take_word(struct guest *guest, char *word)
 		return take_number(value, &guest->disks[0].size);
 	if (!strcmp(word, "size2"))
 		return take_number(value, &guest->disks[1].size);
+	if (!strcmp(word, "iops"))
+		return take_number(value, &guest->disks[0].iops);
+	if (!strcmp(word, "iops2"))
+		return take_number(value, &guest->disks[1].iops);
+	if (!strcmp(word, "fail-every"))
+		return take_number(value, &guest->fail_every);
 	if (!strcmp(word, "serial"))
 		return take_text(value, guest->disks[0].serial, sizeof(guest->disks[0].serial));
 	if (!strcmp(word, "serial2"))

@@ -12,6 +12,7 @@ struct raw_model {
 	uint64_t seed;
 	uint64_t sectors;
 	uint32_t writes;
+	uint32_t *before;  /* the writer before `writer` */
 	uint32_t writer[]; /* of each sector; 0: none */
 };
 
@@ -26,9 +27,10 @@ struct raw_model *raw_model_create(const struct disk *disk, uint64_t seed)
 		return NULL;
 	}
 	sectors = (bytes - disk->raw_start) / SECTOR;
-	model = calloc(1, sizeof(*model) + sectors * sizeof(model->writer[0]));
+	model = calloc(1, sizeof(*model) + 2 * sectors * sizeof(model->writer[0]));
 	if (!model)
 		return NULL;
+	model->before = &model->writer[sectors];
 	model->seed = seed;
 	model->sectors = sectors;
 	return model;
@@ -41,7 +43,7 @@ uint64_t raw_model_sectors(const struct raw_model *model)
 
 static void pattern(const struct raw_model *model, uint64_t sector, uint32_t writer, void *data)
 {
-	struct random random = random_stream(model->seed, (uint64_t)writer << 32 | sector);
+	struct random random = random_stream(model->seed + writer, sector);
 
 	if (writer)
 		random_fill(&random, data, SECTOR);
@@ -55,9 +57,16 @@ void raw_model_write(struct raw_model *model, uint64_t sector, uint64_t count, v
 	unsigned char *at = data;
 
 	for (uint64_t i = sector; i < sector + count; i++, at += SECTOR) {
+		model->before[i] = model->writer[i];
 		model->writer[i] = writer;
 		pattern(model, i, writer, at);
 	}
+}
+
+void raw_model_undo(struct raw_model *model, uint64_t sector, uint64_t count)
+{
+	for (uint64_t i = sector; i < sector + count; i++)
+		model->writer[i] = model->before[i];
 }
 
 /* What a wrong sector holds instead, as far as it can be recognised. */

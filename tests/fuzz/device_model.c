@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers, status machine and lifecycle of the model. */
+#include "device_model.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+#include "disk_model.h"
+
+#define BIT(n)		((uint64_t)1 << (n))
+#define QUEUE_SIZE_MAX	256u
+#define CONFIG_BYTES	24u
+#define SLEEP_MAX_NS	1000000000ull
+#define ALL_DRIVER_BITS 0xfu
+
+void model_init(struct model *model, const struct model_options *options)
+{
+	memset(model, 0, offsetof(struct model, drain));
+	memset(&model->counters, 0, sizeof(model->counters));
+	model->options = *options;
+	model->layout.size = QUEUE_SIZE_MAX;
+}
+
+static uint64_t offered(const struct model *model)
+{
+	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |
+			    BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) |
+			    BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH);
+
+	return model->options.read_only ? features | BIT(VIRTIO_BLK_F_RO) : features;
+}
+
+/* --- Engine --- */
+
+void model_run(struct model *model)
+{
+	uint64_t wait_ns = 0;
+	enum model_outcome outcome;
+
+	if (!model->running || model->resting)
+		return;
+	outcome = model_drain_run(model, &wait_ns);
+	model->pending = outcome == MODEL_MORE;
+	model->waiting = outcome == MODEL_STALLED;
+	if (wait_ns < 1)
+		wait_ns = 1;
+	if (wait_ns > SLEEP_MAX_NS)
+		wait_ns = SLEEP_MAX_NS;
+	model->deadline_ns = disk_now[MODEL] + wait_ns;
+}
+
+static void start(struct model *model)
+{
+	if (!(model->status & VIRTIO_CONFIG_S_DRIVER_OK) || !model->bound)
+		return;
+	model->running = true;
+	model->waiting = false;
+	model->resting = false;
+	model_drain_start(model);
+	if (model->pending)
+		model_run(model);
+}
+
+static void stop(struct model *model)
+{
+	model->running = false;
+	model->waiting = false;
+	model->resting = false;
+	model->pending = false;
+	model->counters.throttled_now = 0;
+}
+
+static void notify(struct model *model)
+{
+	model->pending = true;
+	if (!model->running)
+		return;
+	model->counters.notifications++;
+	model_run(model);
+}
+
+void model_bind(struct model *model)
+{
+	if (model->bound)
+		return;
+	model->bound = true;
+	start(model);
+}
+
+bool model_pause(struct model *model)
+{
+	if (!model->running || model->resting)
+		return false;
+	model->resting = true;
+	model->acknowledged++;
+	return true;
+}
+
+void model_resume(struct model *model)
+{
+	model->resting = false;
+	if (model->pending)
+		model_run(model);
+}
+
+bool model_is_paused(const struct model *model)
+{
+	return !model->running || model->resting;
+}
+
+bool model_set_throttle(struct model *model, const struct vblk_throttle *limits)
+{
+	if (!throttle_model_is_legal(limits))
+		return false;
+	model->limits = *limits;
+	if (!model->running)
+		return true;
+	throttle_model_change(&model->drain.throttle, limits, disk_now[MODEL]);
+	/* Who waits for tokens is looked at again. */
+	if (model->waiting)
+		model->pending = true;
+	if (model->pending)
+		model_run(model);
+	return true;
+}
+
+bool model_deadline(const struct model *model, uint64_t *deadline_ns)
+{
+	if (!model->running || model->resting)
+		return false;
+	*deadline_ns = model->pending ? disk_now[MODEL] : model->deadline_ns;
+	return model->pending || model->waiting;
+}
+
+/* --- Registers --- */
+
+static void reset(struct model *model)
+{
+	stop(model);
+	model->status = 0;
+	model->interrupt_status = 0;
+	model->generation++;
+	model->device_sel = 0;
+	model->driver_sel = 0;
+	model->queue_sel = 0;
+	model->accepted = 0;
+	model->layout = (struct model_layout){ .size = QUEUE_SIZE_MAX };
+}
+
+/* S-4: the bit that follows, where each has its turn. 0: none. */
+static uint32_t due(uint32_t status)
+{
+	static const uint32_t order[] = { VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER,
+					  VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_DRIVER_OK };
+	uint32_t have = 0;
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		if (status == have)
+			return order[i];
+		have |= order[i];
+	}
+	return 0;
+}
+
+static enum model_refusal write_status(struct model *model, uint32_t value)
+{
+	uint32_t added = value & ~model->status;
+
+	if (value == 0) {
+		reset(model);
+		return MODEL_STORED;
+	}
+	if (model->status & ~value)
+		return MODEL_WARNED;
+	if (!added)
+		return MODEL_IGNORED;
+	if (added == VIRTIO_CONFIG_S_FAILED) {
+		model->status = value;
+		return MODEL_WARNED;
+	}
+	if (added != due(model->status))
+		return MODEL_WARNED;
+	if (added == VIRTIO_CONFIG_S_FEATURES_OK &&
+	    (!(model->accepted & BIT(VIRTIO_F_VERSION_1)) || (model->accepted & ~offered(model))))
+		return MODEL_WARNED;
+	model->status = value;
+	if (added == VIRTIO_CONFIG_S_DRIVER_OK)
+		start(model);
+	return MODEL_STORED;
+}
+
+static void write_features(struct model *model, uint32_t value)
+{
+	const uint32_t driver = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+	if ((model->status & driver) != driver || (model->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
+	    model->driver_sel > 1)
+		return;
+	if (model->driver_sel)
+		model->accepted = (uint32_t)model->accepted | (uint64_t)value << 32;
+	else
+		model->accepted = model->accepted >> 32 << 32 | value;
+}
+
+static bool queue_is_open(const struct model *model)
+{
+	const uint32_t ok =
+		VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
+
+	return model->queue_sel == 0 && (model->status & ok) == ok &&
+	       !(model->status & VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void write_size(struct model *model, uint16_t size)
+{
+	if (size >= 1 && size <= QUEUE_SIZE_MAX && __builtin_popcount(size) == 1)
+		model->layout.size = size;
+}
+
+static void write_address(uint64_t *address, bool high, uint32_t value, unsigned align)
+{
+	uint64_t merged =
+		high ? (uint32_t)*address | (uint64_t)value << 32 : *address >> 32 << 32 | value;
+
+	if (merged % align == 0)
+		*address = merged;
+}
+
+static void write_queue(struct model *model, uint64_t offset, uint32_t value)
+{
+	struct model_layout *layout = &model->layout;
+
+	if (!queue_is_open(model))
+		return;
+	switch (offset) {
+	case VIRTIO_MMIO_QUEUE_NUM:
+		write_size(model, (uint16_t)value);
+		break;
+	case VIRTIO_MMIO_QUEUE_READY:
+		layout->ready = value == 1;
+		break;
+	case VIRTIO_MMIO_QUEUE_DESC_LOW:
+	case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+		write_address(&layout->desc, offset == VIRTIO_MMIO_QUEUE_DESC_HIGH, value, 16);
+		break;
+	case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+	case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+		write_address(&layout->avail, offset == VIRTIO_MMIO_QUEUE_AVAIL_HIGH, value, 2);
+		break;
+	case VIRTIO_MMIO_QUEUE_USED_LOW:
+	case VIRTIO_MMIO_QUEUE_USED_HIGH:
+		write_address(&layout->used, offset == VIRTIO_MMIO_QUEUE_USED_HIGH, value, 4);
+		break;
+	default:
+		break;
+	}
+}
+
+enum model_refusal model_write(struct model *model, uint64_t offset, uint32_t value)
+{
+	switch (offset) {
+	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+		model->device_sel = value;
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+		model->driver_sel = value;
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES:
+		write_features(model, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_SEL:
+		model->queue_sel = value;
+		break;
+	case VIRTIO_MMIO_QUEUE_NOTIFY:
+		if (value == 0)
+			notify(model);
+		break;
+	case VIRTIO_MMIO_INTERRUPT_ACK:
+		model->interrupt_status &= ~value;
+		break;
+	case VIRTIO_MMIO_STATUS:
+		return write_status(model, value);
+	default:
+		write_queue(model, offset, value);
+		break;
+	}
+	return MODEL_STORED;
+}
+
+uint32_t model_read(const struct model *model, uint64_t offset)
+{
+	switch (offset) {
+	case VIRTIO_MMIO_MAGIC_VALUE:
+		return 'v' | 'i' << 8 | 'r' << 16 | 't' << 24;
+	case VIRTIO_MMIO_VERSION:
+	case VIRTIO_MMIO_DEVICE_ID:
+		return 2;
+	case VIRTIO_MMIO_DEVICE_FEATURES:
+		return model->device_sel > 1 ? 0
+					     : (uint32_t)(offered(model) >> 32 * model->device_sel);
+	case VIRTIO_MMIO_QUEUE_NUM_MAX:
+		return model->queue_sel == 0 ? QUEUE_SIZE_MAX : 0;
+	case VIRTIO_MMIO_QUEUE_READY:
+		return model->queue_sel == 0 && model->layout.ready;
+	case VIRTIO_MMIO_INTERRUPT_STATUS:
+		return model->interrupt_status;
+	case VIRTIO_MMIO_STATUS:
+		return model->status;
+	case VIRTIO_MMIO_SHM_LEN_LOW:
+	case VIRTIO_MMIO_SHM_LEN_HIGH:
+	case VIRTIO_MMIO_SHM_BASE_LOW:
+	case VIRTIO_MMIO_SHM_BASE_HIGH:
+		return UINT32_MAX;
+	case VIRTIO_MMIO_CONFIG_GENERATION:
+		return model->generation;
+	default:
+		return 0;
+	}
+}
+
+void model_read_config(const struct model *model, uint64_t offset, uint8_t *bytes, size_t length)
+{
+	uint64_t sectors = model->options.capacity_bytes / 512;
+	uint8_t config[CONFIG_BYTES] = { 0 };
+
+	for (unsigned i = 0; i < 8; i++)
+		config[i] = (uint8_t)(sectors >> 8 * i);
+	config[8 + 2] = 1 << 4; /* size_max: 2^20 */
+	config[12] = 128;	/* seg_max */
+	config[20 + 1] = 2;	/* blk_size: 512 */
+	for (size_t i = 0; i < length; i++)
+		bytes[i] =
+			offset + i < CONFIG_BYTES && offset + i >= offset ? config[offset + i] : 0;
+}

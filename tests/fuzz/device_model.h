@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a device with the inline engine does, said a second time from docs/contract.md: registers,
+ * status machine, lifecycle, queue, drain, throttle, counters. It works on the model's side of
+ * the arena and of the disk, and foretells every byte and every counter.
+ *
+ * device_model.c has the registers and the lifecycle, drain_model.c what happens in a drain.
+ */
+#ifndef TESTS_FUZZ_DEVICE_MODEL_H
+#define TESTS_FUZZ_DEVICE_MODEL_H
+
+#include <vblk/device.h>
+#include <vblk/metrics.h>
+
+#include "bucket_model.h"
+#include "oracle.h"
+
+/* What is constant in a device. */
+struct model_options {
+	bool read_only;
+	bool strict; /* VBLK_UNDELIVERABLE_NEEDS_RESET */
+	uint64_t capacity_bytes;
+	const char *serial;
+};
+
+struct model_layout {
+	uint16_t size;
+	bool ready;
+	uint64_t desc;
+	uint64_t avail;
+	uint64_t used;
+};
+
+/* A queue at work, from DRIVER_OK to reset. */
+struct model_drain {
+	struct model_layout layout;
+	bool event_idx;
+	bool stable_writes;
+	bool poisoned;
+	bool stalled;
+	uint16_t next_avail;
+	uint16_t next_used;
+	uint16_t num_added;
+	struct throttle_model throttle;
+	struct oracle_chain chain;
+	struct oracle_request request;
+	/* Of one run. */
+	unsigned taken;	    /* chains that left the queue */
+	unsigned published; /* of these */
+};
+
+enum model_outcome {
+	MODEL_DONE,
+	MODEL_MORE,
+	MODEL_STALLED,
+};
+
+struct model {
+	struct model_options options;
+	bool bound;
+	/* Registers. */
+	uint32_t status;
+	uint32_t interrupt_status;
+	uint32_t generation;
+	uint32_t device_sel;
+	uint32_t driver_sel;
+	uint32_t queue_sel;
+	uint64_t accepted;
+	struct model_layout layout;
+	struct vblk_throttle limits;
+	/* Engine. */
+	bool running;
+	bool pending;
+	bool waiting;
+	bool resting;
+	uint64_t deadline_ns;
+	uint64_t acknowledged; /* pauses */
+	uint64_t drains;       /* that looked at the queue */
+	uint64_t effort;       /* descriptors and pieces of data so far */
+	struct model_drain drain;
+
+	struct vblk_metrics_snapshot counters;
+};
+
+void model_init(struct model *model, const struct model_options *options);
+
+/* How a write to Status ends. */
+enum model_refusal {
+	MODEL_STORED,
+	MODEL_IGNORED,
+	MODEL_WARNED,
+};
+
+/* A register write of four bytes. Returns what became of a write to Status. */
+enum model_refusal model_write(struct model *model, uint64_t offset, uint32_t value);
+uint32_t model_read(const struct model *model, uint64_t offset);
+void model_read_config(const struct model *model, uint64_t offset, uint8_t *bytes, size_t length);
+
+void model_bind(struct model *model);
+void model_run(struct model *model);
+bool model_pause(struct model *model);
+void model_resume(struct model *model);
+bool model_is_paused(const struct model *model);
+bool model_set_throttle(struct model *model, const struct vblk_throttle *limits);
+bool model_deadline(const struct model *model, uint64_t *deadline_ns);
+
+/* drain_model.c */
+void model_drain_start(struct model *model);
+enum model_outcome model_drain_run(struct model *model, uint64_t *wait_ns);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The disk of the device fuzzer, twice.
+ *
+ * The device's is a memory backing behind a fault injector behind an observer. The observer keeps
+ * count of the calls, checks that their vectors lie in guest memory, and lets things happen in
+ * the middle of a request: a hook changes guest memory just before the bytes move.
+ *
+ * The model's says what each call returns and moves the model's bytes. Both sides note what they
+ * were asked for; disk_expect_same compares notes and bytes.
+ */
+#ifndef TESTS_FUZZ_DISK_MODEL_H
+#define TESTS_FUZZ_DISK_MODEL_H
+
+#include "arena.h"
+#include "backing/faulty.h"
+
+#define DISK_SIZE_MAX 8192u
+#define DISK_RULES    4u
+#define DISK_HOOKS    3u
+
+/* Before I/O calls `first`, `first` + 1, ... (counted from 1), `times` of them. */
+struct disk_hook {
+	uint32_t first;
+	uint32_t times;
+	uint64_t address; /* the byte that changes ... */
+	uint8_t bits;	  /* ... by exclusive or */
+	uint8_t add;	  /* then this is added to the u16 at ... */
+	uint64_t counter; /* ... here */
+};
+
+/* Makes a disk of `size` bytes. The caller owns the reference; there may be several. */
+struct vblk_backing *disk_create(size_t size);
+
+/* Which disk the model means from here on. Its bytes are as at the start, without rules, hooks. */
+void disk_use(struct vblk_backing *disk, size_t size);
+
+/* Gives the rules back. */
+void disk_done(void);
+
+/* Both sides' clocks, for delays. */
+extern uint64_t disk_now[SIDES];
+
+/* Adds a rule to both sides; ignored when there are DISK_RULES. Calls are counted from 1 again. */
+void disk_add_rule(const struct vblk_faulty_rule *rule);
+void disk_clear_rules(void);
+void disk_add_hook(const struct disk_hook *hook);
+
+/*
+ * The model's call: what it returns, and in *moved how many bytes move first, at most `want`.
+ */
+int64_t disk_model_call(enum vblk_faulty_op op, uint64_t offset, uint64_t want, uint64_t *moved);
+
+/* The model's bytes from `offset` on. */
+uint8_t *disk_model_at(uint64_t offset);
+
+/* Calls so far on a side. */
+unsigned disk_calls(enum side side);
+
+/* The same calls were made; with `bytes`, the same is on the disks. */
+void disk_expect_same(bool bytes);
+
+#endif

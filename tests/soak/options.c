@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SECONDS_DEFAULT 30u
+#define SECONDS_MAX	(365u * 24 * 3600)
+#define DEVICES_DEFAULT 4u
+#define LIMIT_DEFAULT	10u
+#define LIMIT_MAX	1000u
+
+static const char help[] =
+	"soak: play drivers against several devices, disturb them, and look for what is lost\n"
+	"\n"
+	"Usage: soak [OPTION]...\n"
+	"\n"
+	"  --seconds N  go on for so long; default 30, or 0 with --cycles\n"
+	"  --cycles N   reset often, and go on until there were so many resets and as many pauses\n"
+	"  --devices N  devices at the same time, 1 to 64; default 4\n"
+	"  --limit N    seconds after which a request counts as lost, 1 to 1000; default 10\n"
+	"  --seed N     what chance starts from; default: another one each time\n"
+	"  --quiet      print nothing but the result\n";
+
+static uint64_t number(const char *name, const char *text, uint64_t low, uint64_t high)
+{
+	uint64_t value;
+	char *end;
+
+	errno = 0;
+	value = strtoumax(text, &end, 0);
+	if (end == text || *end != '\0' || text[0] == '-' || errno != 0 || value < low ||
+	    value > high) {
+		fprintf(stderr,
+			"soak: --%s '%s': must be a number from %" PRIu64 " to %" PRIu64 "\n", name,
+			text, low, high);
+		exit(2);
+	}
+	return value;
+}
+
+static uint64_t random_seed(void)
+{
+	uint64_t now = soak_now();
+
+	return (now ^ now >> 20 ^ (uint64_t)getpid() << 16) & 0xffffffff;
+}
+
+void options_read(struct soak_options *options, int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "seconds", required_argument, NULL, 's' },
+		{ "cycles", required_argument, NULL, 'c' },
+		{ "devices", required_argument, NULL, 'd' },
+		{ "limit", required_argument, NULL, 'l' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool timed = false;
+	int option;
+
+	*options = (struct soak_options){ .devices = DEVICES_DEFAULT, .limit_s = LIMIT_DEFAULT };
+	options->seed = random_seed();
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			options->seconds = number("seconds", optarg, 1, SECONDS_MAX);
+			timed = true;
+			break;
+		case 'c':
+			options->cycles = number("cycles", optarg, 1, UINT32_MAX);
+			break;
+		case 'd':
+			options->devices = (uint32_t)number("devices", optarg, 1, SOAK_DEVICES_MAX);
+			break;
+		case 'l':
+			options->limit_s = (uint32_t)number("limit", optarg, 1, LIMIT_MAX);
+			break;
+		case 'r':
+			options->seed = number("seed", optarg, 0, UINT64_MAX);
+			break;
+		case 'q':
+			options->quiet = true;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			exit(0);
+		default:
+			exit(2);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "soak: '%s': there are only options; --help lists them\n",
+			argv[optind]);
+		exit(2);
+	}
+	if (!timed)
+		options->seconds = options->cycles ? 0 : SECONDS_DEFAULT;
+}
+
+const char *options_repeat(const struct soak_options *options, char *text, size_t size)
+{
+	int used = snprintf(text, size, "--seed %" PRIu64 " --devices %" PRIu32, options->seed,
+			    options->devices);
+
+	if (options->cycles && used > 0 && (size_t)used < size)
+		snprintf(text + used, size - (size_t)used, " --cycles %" PRIu64, options->cycles);
+	return text;
+}
