@@ -29,8 +29,10 @@ static int mark(const char *text, size_t length, bool named[CMD_CPU_MAX + 1])
 	uint64_t first, last;
 	int ret = parse_cpu(text, before, &first);
 
+	if (ret)
+		return ret;
 	last = first;
-	if (!ret && dash)
+	if (dash)
 		ret = parse_cpu(dash + 1, length - before - 1, &last);
 	if (ret)
 		return ret;

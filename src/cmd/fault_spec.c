@@ -225,16 +225,15 @@ int cmd_fault_parse(const char *text, struct vblk_faulty_rule *rule,
 	struct reading reading = { .rule = rule, .message = message };
 	char *copy = strdup(text);
 	char *rest = copy;
-	char *word;
 	int ret;
 
 	if (!copy)
 		return cmd_message_no_memory(message);
 	memset(rule, 0, sizeof(*rule));
-	word = strsep(&rest, ":");
-	ret = take_operation(&reading, word);
-	while (!ret && (word = strsep(&rest, ":")))
-		ret = take_word(&reading, word);
+	strsep(&rest, ":"); /* leaves the operation in `copy` */
+	ret = take_operation(&reading, copy);
+	while (!ret && rest)
+		ret = take_word(&reading, strsep(&rest, ":"));
 	if (!ret && !reading.action)
 		ret = cmd_message_set(message, "there is no action: one of error=, short=, zero, "
 					       "delay= and hang is required");

@@ -19,8 +19,8 @@
 #include <vblk/device.h>
 
 /*
- * Asks all disks to rest, then waits for them, for `timeout_ms` in all. One that is still busy
- * then rests once its request is done.
+ * Asks all disks, of which there are at most 63, to rest, then waits for them, for `timeout_ms` in
+ * all. One that is still busy then rests once its request is done.
  */
 void cmd_rest_begin(const char *name, struct vblk_device *const *devices, unsigned int count,
 		    uint32_t timeout_ms);

@@ -86,8 +86,8 @@ static uint8_t *map_guarded(size_t size)
 static void fill_initial(uint8_t *bytes, uint64_t start, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
-		bytes[i] =
-			start == ARENA_LOW ? 0 : (uint8_t)(0x80 | (start >> 12) + i * 5 + i / 256);
+		bytes[i] = start == ARENA_LOW ? 0
+					      : (uint8_t)(0x80 | ((start >> 12) + i * 5 + i / 256));
 }
 
 static void make_region(struct region *region)
@@ -293,7 +293,10 @@ void arena_fetched(enum side side, uint64_t address, uint64_t length)
 	arena_flip(side, trap.address, trap.bits);
 }
 
-/* The linker puts these two around the device's reads of descriptors and headers. */
+/*
+ * The linker puts these two around the device's reads of descriptors and headers.
+ * NOLINTBEGIN(cert-dcl51-cpp): the names are the linker's.
+ */
 int __real_vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,
 			       uint64_t length);
 int __wrap_vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,
@@ -308,6 +311,7 @@ int __wrap_vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t
 		arena_fetched(REAL, address, length);
 	return ret;
 }
+/* NOLINTEND(cert-dcl51-cpp) */
 
 /* Sizes are multiples of 16 bytes, and so are the places. */
 static void expect_bytes(uint64_t address, const uint8_t *real, const uint8_t *model, size_t size)

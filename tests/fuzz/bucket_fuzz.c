@@ -16,17 +16,26 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define BILLION	 1000000000
 
+/*
+ * What a step does and what its arguments a[0..6] mean.
+ *
+ * INIT, CHANGE        a[0..1] capacity, a[2..3] rate
+ * FORWARD, BACK       a[0..1] by how much
+ * CONSUME, ASK, WAIT  a[0..1] tokens, a[2] relative to what there is; a[3] of WAIT: wait for it
+ * LIMITS              a[0..1] iops, a[2..3] bps, a[4] and a[5] bursts, a[6] odd: anew
+ * TAKE                a[0..1] bytes, a[2] how often, a[3] odd: wait where it is refused
+ */
 enum op {
-	OP_INIT,    /* a[0..1] capacity, a[2..3] rate */
-	OP_CHANGE,  /* the same */
-	OP_FORWARD, /* a[0..1] by how much */
-	OP_BACK,    /* a[0..1] by how much */
+	OP_INIT,
+	OP_CHANGE,
+	OP_FORWARD,
+	OP_BACK,
 	OP_REFILL,
-	OP_CONSUME, /* a[0..1] tokens; a[2] relative to what there is */
-	OP_ASK,	    /* the same */
-	OP_WAIT,    /* the same; a[3] 1: and then wait for it */
-	OP_LIMITS,  /* a[0..1] iops, a[2..3] bps, a[4] and a[5] bursts, a[6] 1: anew */
-	OP_TAKE,    /* a[0..1] bytes, a[2] how often; a[3] 1: and wait where it is refused */
+	OP_CONSUME,
+	OP_ASK,
+	OP_WAIT,
+	OP_LIMITS,
+	OP_TAKE,
 	OP_FULL,
 	OPS,
 };
@@ -55,7 +64,7 @@ static void expect_level(const struct vblk_bucket *real, const struct bucket_mod
 {
 	struct vblk_bucket bucket = *real;
 	struct bucket_model settled = *model;
-	level got, want;
+	nanotokens got, want;
 
 	FUZZ_CHECK(bucket.unlimited == settled.unlimited, "%s: unlimited is %d", what,
 		   bucket.unlimited);
@@ -63,7 +72,7 @@ static void expect_level(const struct vblk_bucket *real, const struct bucket_mod
 		return;
 	vblk_bucket_refill(&bucket, run.now);
 	bucket_model_settle(&settled, run.now);
-	got = (level)bucket.available * BILLION + bucket.fraction;
+	got = (nanotokens)bucket.available * BILLION + bucket.fraction;
 	want = settled.level;
 	FUZZ_CHECK(bucket.fraction < BILLION, "%s: a fraction of %u", what, bucket.fraction);
 	FUZZ_CHECK(got == want, "%s: the level is off by %g billionths of a token, at %lld tokens",

@@ -4,11 +4,11 @@
 
 #define BILLION 1000000000
 
-static level full(const struct bucket_model *bucket)
+static nanotokens full(const struct bucket_model *bucket)
 {
 	uint64_t tokens = bucket->capacity < INT64_MAX ? bucket->capacity : INT64_MAX;
 
-	return (level)tokens * BILLION;
+	return (nanotokens)tokens * BILLION;
 }
 
 void bucket_model_init(struct bucket_model *bucket, uint64_t capacity, uint64_t rate,
@@ -29,7 +29,7 @@ void bucket_model_settle(struct bucket_model *bucket, moment now_ns)
 	if (bucket->unlimited || now_ns <= bucket->at_ns)
 		return;
 	inflow = bucket->rate * (now_ns - bucket->at_ns);
-	bucket->level += (level)(inflow < room ? inflow : room);
+	bucket->level += (nanotokens)(inflow < room ? inflow : room);
 	bucket->at_ns = now_ns;
 }
 
@@ -49,9 +49,9 @@ void bucket_model_change(struct bucket_model *bucket, uint64_t capacity, uint64_
 }
 
 /* What n tokens need: their number, or no debt if the bucket could never hold as many. */
-static level needed(const struct bucket_model *bucket, uint64_t n)
+static nanotokens needed(const struct bucket_model *bucket, uint64_t n)
 {
-	return n > bucket->capacity ? 0 : (level)n * BILLION;
+	return n > bucket->capacity ? 0 : (nanotokens)n * BILLION;
 }
 
 bool bucket_model_grants(struct bucket_model *bucket, uint64_t n, moment now_ns)
@@ -70,7 +70,7 @@ bool bucket_model_consume(struct bucket_model *bucket, uint64_t n, uint64_t now_
 	if (!bucket_model_grants(bucket, n, now_ns))
 		return false;
 	if (!bucket->unlimited)
-		bucket->level -= (level)n * BILLION;
+		bucket->level -= (nanotokens)n * BILLION;
 	return true;
 }
 

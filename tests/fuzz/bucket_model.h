@@ -13,14 +13,14 @@
 #include <stdint.h>
 #include <vblk/device.h>
 
-__extension__ typedef __int128 level;
+__extension__ typedef __int128 nanotokens;
 __extension__ typedef unsigned __int128 moment;
 
 struct bucket_model {
 	bool unlimited;
 	uint64_t capacity;
 	uint64_t rate;
-	level level;  /* billionths of a token, below 0 in debt */
+	nanotokens level; /* billionths of a token, below 0 in debt */
 	moment at_ns; /* that the level is of; wide, to ask what is beyond the end of the clock */
 };
 

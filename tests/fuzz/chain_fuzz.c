@@ -20,15 +20,24 @@
 #define COUNT(a)    (sizeof(a) / sizeof((a)[0]))
 #define DESC_BUDGET 400u
 
+/*
+ * What a step does and what its arguments a[0..6] mean.
+ *
+ * SETUP     a[0] size, a[1..3] table, a[6] 0 read-only, 1 head is a[4..5], 2-7 how vectors are
+ * taken REQUEST   a[0..5] as of driver_request; its head is the chain's DESC      a[0] index,
+ * a[1..3] address, a[4..5] length, a[6] 0-2 flags, 3-7 next INDIRECT  the same in a table elsewhere
+ * HEADER    a[0..2] address, a[3] type, a[4] sector
+ * POKE      a[0..2] address, a[3] how many, a[4..6] bytes
+ * TRAP      a[0..2] address, a[3] bits
+ */
 enum op {
-	OP_SETUP,    /* a[0] size, a[1..3] table, a[4..5] head, a[6] 1 read-only, 2 head as it is,
-			and how vectors are taken */
-	OP_REQUEST,  /* driver_request */
-	OP_DESC,     /* a[0] index, a[1..3] address, a[4] length, a[5] detail, a[6] flags, next */
-	OP_INDIRECT, /* the same for entry a[0] of a table at the place of desc */
-	OP_HEADER,   /* a[0..2] address, a[3] type, a[4] sector */
-	OP_POKE,     /* a[0..2] address, a[3] how many, a[4..6] bytes */
-	OP_TRAP,     /* a[0..2] address, a[3] bits */
+	OP_SETUP,
+	OP_REQUEST,
+	OP_DESC,
+	OP_INDIRECT,
+	OP_HEADER,
+	OP_POKE,
+	OP_TRAP,
 	OPS,
 };
 

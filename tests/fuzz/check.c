@@ -12,6 +12,7 @@ bool fuzz_tracing;
  * AddressSanitizer asks for its defaults here; the environment outranks them. The usual quarantine
  * of 256 MiB is touched from one end to the other by devices that come and go, at the price of a
  * page fault every few inputs; what an input frees stays in a small one as well.
+ * NOLINTBEGIN(cert-dcl51-cpp): the name is the sanitizer's.
  */
 const char *__asan_default_options(void);
 
@@ -19,6 +20,7 @@ const char *__asan_default_options(void)
 {
 	return "quarantine_size_mb=2:malloc_context_size=5:detect_stack_use_after_return=0";
 }
+/* NOLINTEND(cert-dcl51-cpp) */
 
 void fuzz_start_tracing(void)
 {

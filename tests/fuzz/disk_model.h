@@ -33,7 +33,7 @@ struct disk_hook {
 struct vblk_backing *disk_create(size_t size);
 
 /* Which disk the model means from here on. Its bytes are as at the start, without rules, hooks. */
-void disk_use(struct vblk_backing *disk, size_t size);
+void disk_use(struct vblk_backing *backing, size_t size);
 
 /* Gives the rules back. */
 void disk_done(void);

@@ -74,8 +74,8 @@ static void make_device(struct station *station)
 		.worker_lost = on_worker_lost,
 		.worker_lost_context = station,
 	};
-	struct vblk_backing *faulty;
-	struct vblk_device *device;
+	struct vblk_backing *faulty = NULL;
+	struct vblk_device *device = NULL;
 	int ret;
 
 	choose_throttle(&station->rng, &options.throttle);

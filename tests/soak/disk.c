@@ -111,20 +111,27 @@ static _Noreturn void fail_sector(const struct disk *disk, uint64_t sector, cons
 		  found[1]);
 }
 
+/* Notes which bytes are as they would be if the sector held `content`. */
+static void note_known(bool *known, const uint8_t *bytes, const uint8_t *content)
+{
+	for (unsigned i = 0; i < DISK_SECTOR; i++)
+		known[i] = known[i] || bytes[i] == content[i];
+}
+
 /* Whether each byte is what the sector held or what one of the doubtful writes put there. */
 static bool is_possible(const struct disk *disk, uint64_t sector, const uint8_t *bytes)
 {
 	const struct disk_sector *state = &disk->sector[sector];
-	uint8_t content[DISK_DOUBTS_MAX][DISK_SECTOR];
+	uint8_t content[DISK_SECTOR];
+	bool known[DISK_SECTOR] = { false };
 
-	for (unsigned d = 0; d < state->doubts; d++)
-		fill_sector(state->doubt[d], sector, content[d]);
+	note_known(known, bytes, disk->bytes + sector * DISK_SECTOR);
+	for (unsigned d = 0; d < state->doubts; d++) {
+		fill_sector(state->doubt[d], sector, content);
+		note_known(known, bytes, content);
+	}
 	for (unsigned i = 0; i < DISK_SECTOR; i++) {
-		bool known = bytes[i] == disk->bytes[sector * DISK_SECTOR + i];
-
-		for (unsigned d = 0; d < state->doubts && !known; d++)
-			known = bytes[i] == content[d][i];
-		if (!known)
+		if (!known[i])
 			return false;
 	}
 	return true;

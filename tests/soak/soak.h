@@ -80,10 +80,10 @@ static inline uint64_t soak_counted(_Atomic uint64_t *counter)
 /* Takes what has arrived at parked_fd. Fails the run if it is more than was promised. */
 void soak_take_acks(struct soak *soak);
 
-/* Threads: each takes what its comment says, and ends when soak.stop is set at the gate. */
-void *soak_driver(void *station);
-void *soak_controller(void *soak);
-void *soak_meddler(void *soak);
-void *soak_storm(void *soak);
+/* Threads; they end when soak.stop is set at the gate. */
+void *soak_driver(void *argument);     /* a struct station */
+void *soak_controller(void *argument); /* a struct soak, as for the two below */
+void *soak_meddler(void *argument);
+void *soak_storm(void *argument);
 
 #endif

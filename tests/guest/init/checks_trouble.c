@@ -57,7 +57,7 @@ static bool split_calls(const struct disk *disk, uint64_t *before, struct report
 bool check_raw_rate(struct guest *guest, struct disk *disk, struct report *report)
 {
 	const uint64_t blocks = disk->iops < BATCH ? disk->iops : BATCH;
-	uint64_t limit, start, last = 0, took;
+	uint64_t limit, start, last = 0, took, tenths;
 	struct piece piece;
 	struct raw raw;
 	bool good;
@@ -84,10 +84,11 @@ bool check_raw_rate(struct guest *guest, struct disk *disk, struct report *repor
 			    "%" PRIu64 " requests in %" PRIu64 " us: more than %" PRIu64
 			    " a second and a burst of as many",
 			    RATE_CALLS * blocks, took / 1000, disk->iops);
+	tenths = blocks * 10 * NSEC_PER_SEC / last;
 	return ok(report,
 		  "%" PRIu64 " requests in %" PRIu64 " ms, the last %" PRIu64 " of them at %" PRIu64
-		  " a second",
-		  RATE_CALLS * blocks, took / 1000000, blocks, blocks * NSEC_PER_SEC / last);
+		  ".%" PRIu64 " a second",
+		  RATE_CALLS * blocks, took / 1000000, blocks, tenths / 10, tenths % 10);
 }
 
 /* How many of the next `count` writes fail. */
