@@ -174,6 +174,7 @@ static int take_word(struct reading *reading, char *text)
 	char *value = strchr(text, '=');
 	const struct word *word;
 	size_t i;
+	int ret = 0;
 
 	if (value)
 		*value++ = '\0';
@@ -190,16 +191,14 @@ static int take_word(struct reading *reading, char *text)
 
 	if (word->kind == WORD_BARE && value)
 		return cmd_message_set(reading->message, "'%s' takes no value", text);
-	if (word->kind != WORD_BARE && (!value || !*value))
-		return cmd_message_set(reading->message, "'%s' needs a value: %s=...", text, text);
-	if (word->kind != WORD_CALLS) {
-		int ret = set_action(reading, word);
-
-		if (ret)
-			return ret;
-	}
 	if (word->kind == WORD_BARE)
-		return 0;
+		return set_action(reading, word);
+	if (!value || !*value)
+		return cmd_message_set(reading->message, "'%s' needs a value: %s=...", text, text);
+	if (word->kind != WORD_CALLS)
+		ret = set_action(reading, word);
+	if (ret)
+		return ret;
 	return parse_value(word, value, (uint64_t *)((char *)reading->rule + word->offset),
 			   reading->message);
 }

@@ -53,9 +53,24 @@ static void test_held_lease_cannot_be_revoked(void **state)
 	vblk_lease_init(&lease);
 	assert_true(vblk_lease_hold(&lease));
 	assert_int_equal(vblk_lease_revoke(&lease), -EBUSY);
-	assert_false(vblk_lease_is_revoked(&lease));
 	vblk_lease_release(&lease);
 	assert_int_equal(vblk_lease_revoke(&lease), 0);
+}
+
+/*
+ * The device goes on after a revocation that failed, and sets its rings up anew. What the worker
+ * had begun it may finish; but it must not begin anything more.
+ */
+static void test_D_HOLE_7_lease_is_not_held_again_after_a_failed_revocation(void **state)
+{
+	struct vblk_lease lease;
+
+	(void)state;
+	vblk_lease_init(&lease);
+	assert_true(vblk_lease_hold(&lease));
+	assert_int_equal(vblk_lease_revoke(&lease), -EBUSY);
+	vblk_lease_release(&lease);
+	assert_false(vblk_lease_hold(&lease));
 }
 
 /* What a worker may touch while it holds the lease is the revoker's alone afterwards. */
@@ -89,7 +104,9 @@ static void test_D_HOLE_7_nothing_is_touched_after_revocation(void **state)
 		assert_int_equal(pthread_create(&thread, NULL, touch_while_held, &tenant), 0);
 		while (!atomic_load(&tenant.moved_in))
 			sched_yield();
-		assert_int_equal(vblk_lease_revoke(&tenant.lease), 0);
+		/* A tenant who is not on a processor may keep it for longer than we try. */
+		while (vblk_lease_revoke(&tenant.lease) < 0)
+			;
 		touched = tenant.touched;
 		pthread_join(thread, NULL);
 		assert_int_equal(tenant.touched, touched);
@@ -216,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_lease_is_held_and_given_back),
 		cmocka_unit_test(test_revoked_lease_cannot_be_held),
 		cmocka_unit_test(test_held_lease_cannot_be_revoked),
+		cmocka_unit_test(test_D_HOLE_7_lease_is_not_held_again_after_a_failed_revocation),
 		cmocka_unit_test(test_D_HOLE_7_nothing_is_touched_after_revocation),
 		cmocka_unit_test(test_D_HOLE_7_revoked_drain_answers_nothing),
 		cmocka_unit_test(test_D_HOLE_7_revoked_drain_does_not_flush),

@@ -23,6 +23,7 @@
 #define SECTOR	   VBLK_SECTOR_SIZE
 #define CONFIG	   VIRTIO_MMIO_INT_CONFIG
 #define TIMEOUT_MS 50u
+#define LATE_MS	   5000u /* on a machine that has much else to do */
 
 static size_t own_threads;
 
@@ -72,7 +73,8 @@ static void create(struct hang *h, const struct guest_options *wanted, struct vb
 	atomic_store(&h->released, false);
 	atomic_store(&h->raised, 0);
 	options.unbound = true;
-	options.device.stop_timeout_ms = TIMEOUT_MS;
+	if (options.device.stop_timeout_ms == 0)
+		options.device.stop_timeout_ms = TIMEOUT_MS;
 	options.device.worker_lost = note_loss;
 	options.device.worker_lost_context = h;
 	guest_create(&h->g, &options, disk);
@@ -146,21 +148,22 @@ static const struct {
 
 static void test_R7_16_7_2_16_7_5_reset_waits_for_the_timeout(void **state)
 {
+	const struct guest_options options = { .device.stop_timeout_ms = 250 };
 	struct hang h;
 	uint64_t begin;
 
 	(void)state;
-	start(&h, &plain, &places[0].rule, 1, places[0].type);
+	start(&h, &options, &places[0].rule, 1, places[0].type);
 	begin = now_ms();
 	guest_set_status(&h.g, 0);
-	assert_in_range(now_ms() - begin, TIMEOUT_MS - 1, 20 * TIMEOUT_MS);
+	assert_in_range(now_ms() - begin, 249, LATE_MS);
 	assert_int_equal(guest_status(&h.g), 0);
 	assert_int_equal(h.losses, 1);
 	assert_int_equal(h.error, -ETIMEDOUT);
 	/* The next one has nobody to wait for. */
 	begin = now_ms();
 	guest_set_status(&h.g, 0);
-	assert_true(now_ms() - begin < TIMEOUT_MS);
+	assert_true(now_ms() - begin < 250);
 	assert_int_equal(h.losses, 1);
 	release(&h);
 	end(&h);
@@ -275,7 +278,7 @@ static void test_D_HOLE_7_destroyed_device_leaves_all_that_its_worker_needs(void
 		metrics = vblk_metrics_ref(vblk_device_metrics(h.g.device));
 		begin = now_ms();
 		vblk_device_destroy(h.g.device);
-		assert_in_range(now_ms() - begin, TIMEOUT_MS - 1, 20 * TIMEOUT_MS);
+		assert_in_range(now_ms() - begin, TIMEOUT_MS - 1, LATE_MS);
 		assert_int_equal(h.losses, 1);
 		assert_int_equal(h.error, -ETIMEDOUT);
 		h.g.device = NULL;
