@@ -140,9 +140,13 @@ bool vblk_park_here(struct vblk_park *park, const bool *stop)
 		pthread_cond_wait(&park->changed, &park->lock);
 	}
 	stopped = *stop;
+	/*
+	 * A worker that was stopped changes nothing here any more: it may have been given up, and
+	 * the flag speaks of what has come after it.
+	 */
 	if (!stopped)
 		atomic_store_explicit(&park->yield, false, memory_order_relaxed);
-	if (parked)
+	if (!stopped && parked)
 		set_paused(park, false);
 	pthread_mutex_unlock(&park->lock);
 	return stopped;

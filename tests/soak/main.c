@@ -39,7 +39,8 @@ struct run {
 	uint64_t next_line;
 	pthread_t thread[SOAK_DEVICES_MAX + SOAK_STORMS + 2];
 	unsigned threads;
-	sigset_t signals; /* that end the run early, as if its time were over */
+	sigset_t signals; /* that end the run early, but in good order */
+	int signal;	  /* which did, or 0 */
 };
 
 uint64_t soak_now(void)
@@ -86,7 +87,8 @@ static void print_result(struct run *run)
 		{ "MiB resident", run->last.resident >> 20 },
 	};
 
-	printf("ok soak: %" PRIu64 " s with %" PRIu32 " devices", seconds_since(run->begin),
+	printf("ok soak: %" PRIu64 " s%s with %" PRIu32 " devices", seconds_since(run->begin),
+	       run->signal ? ", ended by a signal before its time," : "",
 	       run->soak.options.devices);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++)
 		printf(", %" PRIu64 " %s", table[i].value, table[i].name);
@@ -190,7 +192,11 @@ static bool go_on(struct run *run, uint32_t seconds)
 
 	gate_open(&run->soak.gate);
 	while (soak_now() < end) {
-		if (is_over(run) || sigtimedwait(&run->signals, NULL, &tick) > 0)
+		int signal = sigtimedwait(&run->signals, NULL, &tick);
+
+		if (signal > 0)
+			run->signal = signal;
+		if (is_over(run) || run->signal)
 			return false;
 		show_progress(run);
 	}
@@ -229,6 +235,7 @@ int main(int argc, char **argv)
 {
 	struct run *run = calloc(1, sizeof(*run));
 	char repeat[128];
+	int status;
 
 	if (!run)
 		return 1;
@@ -249,6 +256,7 @@ int main(int argc, char **argv)
 	if (run->terminal && !run->soak.options.quiet)
 		putchar('\n');
 	print_result(run);
+	status = run->signal ? 128 + run->signal : 0;
 	free(run);
-	return 0;
+	return status;
 }

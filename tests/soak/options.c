@@ -43,6 +43,12 @@ static uint64_t number(const char *name, const char *text, uint64_t low, uint64_
 	return value;
 }
 
+static _Noreturn void refuse(const char *argument, const char *why)
+{
+	fprintf(stderr, "soak: '%s': %s\n", argument, why);
+	exit(2);
+}
+
 static uint64_t random_seed(void)
 {
 	uint64_t now = soak_now();
@@ -67,7 +73,8 @@ void options_read(struct soak_options *options, int argc, char **argv)
 
 	*options = (struct soak_options){ .devices = DEVICES_DEFAULT, .limit_s = LIMIT_DEFAULT };
 	options->seed = random_seed();
-	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
 		switch (option) {
 		case 's':
 			options->seconds = number("seconds", optarg, 1, SECONDS_MAX);
@@ -91,15 +98,14 @@ void options_read(struct soak_options *options, int argc, char **argv)
 		case 'h':
 			fputs(help, stdout);
 			exit(0);
+		case ':':
+			refuse(argv[optind - 1], "needs a number");
 		default:
-			exit(2);
+			refuse(argv[optind - 1], "there is no such option; --help lists them");
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "soak: '%s': there are only options; --help lists them\n",
-			argv[optind]);
-		exit(2);
-	}
+	if (optind < argc)
+		refuse(argv[optind], "there are only options; --help lists them");
 	if (!timed)
 		options->seconds = options->cycles ? 0 : SECONDS_DEFAULT;
 }

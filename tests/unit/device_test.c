@@ -232,6 +232,7 @@ static void test_kick_descriptor(void **state)
 	guest_destroy(&alone);
 }
 
+/* Rules: N-4 */
 static void test_16_1_29_counters_are_shared(void **state)
 {
 	struct vblk_metrics_snapshot snapshot;
@@ -327,6 +328,7 @@ static const uint8_t expected_config[24] = {
 	0,    2, 0,    0,	      /* blk_size: 512 */
 };
 
+/* Rules: G-1, G-5, D-BLKSIZE */
 static void test_16_1_19_config_space_byte_for_byte(void **state)
 {
 	uint8_t got[24];

@@ -51,6 +51,7 @@ static void test_16_5_1_chain_of_131_descriptors_is_dropped(void **state)
 	}
 }
 
+/* Rules: D-13 */
 static void test_16_3_12_status_that_is_not_writable_is_dropped(void **state)
 {
 	struct guest g;
@@ -141,7 +142,7 @@ static void test_Q9_cycle_ends_and_is_dropped(void **state)
 	guest_destroy(&g);
 }
 
-/* E-2: not offered, and followed all the same. */
+/* E-2: not offered, and followed all the same. Rules: E-2 */
 static void test_Q9_indirect_table_is_followed(void **state)
 {
 	struct guest g;
@@ -175,6 +176,7 @@ static void test_16_5_11_status_is_the_last_byte_of_its_descriptor(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: V-9 */
 static void test_16_5_8_16_4_14_status_outside_memory_is_not_published(void **state)
 {
 	struct guest g;
@@ -186,7 +188,10 @@ static void test_16_5_8_16_4_14_status_outside_memory_is_not_published(void **st
 	guest_destroy(&g);
 }
 
-/* P-1: a bad request with a bad status counts both. Counters move before publishing (N-2). */
+/*
+ * P-1: a bad request with a bad status counts both. Counters move before publishing (N-2).
+ * Rules: V-7, N-2
+ */
 static void test_P1_errors_of_request_and_of_publishing_add_up(void **state)
 {
 	struct guest g;

@@ -58,6 +58,7 @@ static void test_16_7_17_gauge_counts_one_stall_once(void **state)
 	bare_drain_destroy(&bare);
 }
 
+/* Rules: N-7, L-3 */
 static void test_16_7_14_reset_clears_the_gauge(void **state)
 {
 	struct guest g;

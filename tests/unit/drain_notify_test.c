@@ -298,6 +298,7 @@ static void look(void *context)
 	witness->avail_event = guest_avail_event(witness->guest);
 }
 
+/* Rules: D-3 */
 static void test_16_4_13_16_legacy_bracket_closes_and_opens(void **state)
 {
 	const struct guest_options options = { .device.engine = VBLK_ENGINE_INLINE };

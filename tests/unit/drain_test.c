@@ -39,6 +39,7 @@ static void request(struct guest *g, uint32_t type, uint64_t sector, uint32_t le
 	guest_kick(g);
 }
 
+/* Rules: gate-12, N-3 */
 static void test_16_3_1_full_read_chain(void **state)
 {
 	struct guest g;
@@ -57,6 +58,7 @@ static void test_16_3_1_full_read_chain(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: C-1, N-3 */
 static void test_16_3_2_full_write_chain(void **state)
 {
 	struct guest g;
@@ -74,6 +76,7 @@ static void test_16_3_2_full_write_chain(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: N-2 */
 static void test_16_3_9_unknown_type_is_unsupp(void **state)
 {
 	struct guest g;
@@ -212,6 +215,7 @@ static void test_16_3_27_read_over_128_segments(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: N-2 */
 static void test_16_4_5_full_get_id_chain(void **state)
 {
 	static const char serial[20] = "ktstr-virtio-blk";
@@ -271,6 +275,7 @@ static void test_D_NAMES_serial_of_the_options(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: D-1 */
 static void test_16_3_17_D1_queue_that_is_not_ready_is_not_drained(void **state)
 {
 	struct guest g;

@@ -57,6 +57,7 @@ static void spend_bytes(struct guest *g, uint32_t bytes)
 	guest_write32(g, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
 }
 
+/* Rules: gate-11, D-5 */
 static void test_16_3_14_throttled_chain_leaves_nothing_behind(void **state)
 {
 	struct guest g;
@@ -352,6 +353,7 @@ static void test_16_5_27_putting_back_wraps_next_avail(void **state)
 	bare_drain_destroy(&bare);
 }
 
+/* Rules: V-8 */
 static void test_16_5_31_refused_requests_do_not_touch_the_buckets(void **state)
 {
 	const struct guest_options options = {
@@ -398,6 +400,7 @@ static void test_16_7_22_bytes_alone_stall_and_pass(void **state)
 	bare_drain_destroy(&bare);
 }
 
+/* Rules: L-3 */
 static void test_16_1_7_reset_refills_the_buckets(void **state)
 {
 	struct guest g;

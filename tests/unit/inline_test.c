@@ -160,6 +160,7 @@ static void test_run_is_harmless_in_any_state(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: D-ENGINE */
 static void test_stalled_request_names_its_deadline(void **state)
 {
 	struct guest_options options = inline_options;
@@ -213,6 +214,7 @@ static void test_T17_deadline_is_at_most_a_second_away(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: T-14 */
 static void test_16_10_retry_clamp(void **state)
 {
 	(void)state;

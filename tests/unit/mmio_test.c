@@ -233,6 +233,7 @@ static void apply_write(struct registers *r, uint64_t offset, uint32_t value)
 /*
  * 0x80 is legal wherever anything is: a size, an address, a selector. Alignment and sizes are the
  * business of other tests, and so is Status.
+ * Rules: M-8, M-9
  */
 static void test_M_writes_by_offset(void **state)
 {
@@ -260,6 +261,7 @@ static void test_M_writes_by_offset(void **state)
 	}
 }
 
+/* Rules: M-7 */
 static void test_M5_features_gate_by_status(void **state)
 {
 	struct guest g;
@@ -292,6 +294,7 @@ static const uint64_t queue_registers[] = {
 	0x038, 0x044, 0x080, 0x084, 0x090, 0x094, 0x0a0, 0x0a4
 };
 
+/* Rules: M-7 */
 static void test_M6_queue_gate_by_status_and_selector(void **state)
 {
 	static const uint32_t selectors[] = { 0, 1, 2, 99, 0x10000, UINT32_MAX };
@@ -367,6 +370,7 @@ static void test_16_1_23_45_queue_selector(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: Q-5 */
 static void test_16_15_queue_ready_is_1_or_not(void **state)
 {
 	static const uint32_t values[] = { 0, 2, 3, 0x101, 0x10001, UINT32_MAX };
@@ -451,6 +455,7 @@ static void test_16_1_42_address_needs_features_ok(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: Q-5 */
 static void test_16_1_51_queue_is_fixed_after_driver_ok(void **state)
 {
 	struct registers before;
@@ -468,6 +473,7 @@ static void test_16_1_51_queue_is_fixed_after_driver_ok(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: E-3 */
 static void test_16_1_40_41_features_between_driver_and_features_ok(void **state)
 {
 	struct guest g;
@@ -538,6 +544,7 @@ static void test_M_only_a_notify_of_queue_0_acts(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: M-9 */
 static void test_D_SHM_writes_to_selectors_are_ignored(void **state)
 {
 	struct registers before;

@@ -32,6 +32,7 @@ static void start(struct guest *g)
 	start_with(g, &inline_options);
 }
 
+/* Rules: D-12, L-3 */
 static void test_16_6_1_hostile_avail_idx_poisons_until_reset(void **state)
 {
 	struct guest g;
@@ -140,7 +141,10 @@ static void test_16_7_20_poison_clears_on_reset_and_is_counted_on(void **state)
 	guest_destroy(&g);
 }
 
-/* D-2, D-6: the flag stays as it was when the queue broke, whatever the driver makes of it. */
+/*
+ * D-2, D-6: the flag stays as it was when the queue broke, whatever the driver makes of it.
+ * Rules: D-2, D-12
+ */
 static void test_16_7_21_kicks_of_a_poisoned_queue_leave_used_flags(void **state)
 {
 	struct guest g;

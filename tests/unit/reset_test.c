@@ -144,6 +144,7 @@ static void test_16_1_9_10_16_interrupts_are_forgotten(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: N-1 */
 static void test_16_1_13_counters_stay(void **state)
 {
 	struct guest g;

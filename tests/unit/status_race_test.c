@@ -64,6 +64,7 @@ static void test_S5_undisturbed_write_is_stored(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: O-4 */
 static void test_S6_disturbed_write_is_judged_again(void **state)
 {
 	static const uint32_t values[] = { ACK, FAILED };

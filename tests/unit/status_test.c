@@ -213,6 +213,7 @@ static void test_16_1_24_skipped_steps_are_refused(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: S-9, S-10 */
 static void test_16_1_25_31_features_ok_needs_version_1(void **state)
 {
 	struct guest g;
@@ -232,6 +233,7 @@ static void test_16_1_25_31_features_ok_needs_version_1(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: D-LOG */
 static void test_16_7_24_features_ok_refuses_unadvertised_bits(void **state)
 {
 	struct guest g;
@@ -292,6 +294,7 @@ static void test_16_1_47_driver_bit_alone_is_refused(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: S-2 */
 static void test_16_1_48_55_rewrites_are_silent(void **state)
 {
 	static const uint32_t values[] = { 0x1, 0x3, 0xb, 0xf, 0x80, 0x83, 0x4f, 0xcf };
@@ -324,6 +327,7 @@ static void test_16_1_49_multi_bit_step_is_refused_and_logged(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: S-1, D-LOG */
 static void test_16_1_50_clearing_a_bit_is_refused_and_logged(void **state)
 {
 	struct guest g;

@@ -123,6 +123,7 @@ static void expect_works_after_reset(struct guest *g, const struct loss *loss)
 	assert_int_equal(loss->count, 1);
 }
 
+/* Rules: W-3, L-8 */
 static void test_D_HOLE_4_D_SPAWN_driver_ok_without_descriptors(void **state)
 {
 	size_t needed;
@@ -155,6 +156,7 @@ static void test_D_HOLE_4_D_SPAWN_driver_ok_without_descriptors(void **state)
 	assert_in_range(needed, 4, 15);
 }
 
+/* Rules: L-8 */
 static void test_D_SPAWN_driver_ok_without_threads(void **state)
 {
 	struct loss loss;

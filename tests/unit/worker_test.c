@@ -60,6 +60,7 @@ static void kick_by_descriptor(struct guest *g)
 	assert_int_equal(vblk_eventfd_signal(vblk_device_kick_fd(g->device, 0)), 0);
 }
 
+/* Rules: L-2 */
 static void test_C5_thread_lives_from_driver_ok_to_reset(void **state)
 {
 	struct guest g;
@@ -99,6 +100,7 @@ static void test_L1_notification_by_register(void **state)
 /*
  * The descriptor is wired to the guest's notifications once (KVM_IOEVENTFD keeps what is behind
  * the number): a duplicate from before the first start must do to the end.
+ * Rules: L-4
  */
 static void test_notification_by_descriptor(void **state)
 {
@@ -155,6 +157,7 @@ static void test_D_HOLE_6_worker_drains_once_when_it_starts(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: W-7 */
 static void test_driver_ok_without_memory_starts_with_the_memory(void **state)
 {
 	const struct guest_options options = { .unbound = true };
@@ -173,6 +176,7 @@ static void test_driver_ok_without_memory_starts_with_the_memory(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: Q-13 */
 static void test_O1_interrupt_comes_after_its_reason(void **state)
 {
 	struct guest g;
@@ -182,11 +186,98 @@ static void test_O1_interrupt_comes_after_its_reason(void **state)
 	for (uint16_t i = 1; i <= 100; i++) {
 		guest_request(&g, VIRTIO_BLK_T_FLUSH, 0, 0);
 		guest_kick(&g);
+		while (guest_used_idx(&g) != i)
+			sched_yield();
+		expect_answer(&g, VIRTIO_BLK_S_OK, i);
 		assert_true(guest_wait_interrupt(&g));
 		assert_int_equal(guest_read32(&g, VIRTIO_MMIO_INTERRUPT_STATUS), VRING);
-		expect_answer(&g, VIRTIO_BLK_S_OK, i);
 		guest_write32(&g, VIRTIO_MMIO_INTERRUPT_ACK, VRING);
 	}
+	guest_destroy(&g);
+}
+
+/*
+ * Whoever has the device's lock, for as long as he likes: it is not on a request's way.
+ * Rules: Q-11, O-8
+ */
+static void test_O9_request_needs_no_lock_of_the_device(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	start(&g);
+	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
+	vblk_device_lock(g.device);
+	guest_kick(&g);
+	assert_true(guest_wait_used(&g, 1));
+	vblk_device_unlock(g.device);
+	guest_destroy(&g);
+}
+
+/* Holds the first request until the driver has notified again. */
+struct second_kick {
+	atomic_bool entered;
+	atomic_bool kicked;
+};
+
+static void wait_for_second_kick(void *context)
+{
+	struct second_kick *second = context;
+
+	atomic_store(&second->entered, true);
+	while (!atomic_load(&second->kicked))
+		sched_yield();
+}
+
+static bool is_set(void *context)
+{
+	return atomic_load((atomic_bool *)context);
+}
+
+static bool was_notified_twice(void *context)
+{
+	return guest_metrics(context).notifications == 2;
+}
+
+static void test_W9_kick_during_a_drain_causes_another(void **state)
+{
+	struct second_kick second = { 0 };
+	struct guest g;
+
+	(void)state;
+	guest_create(&g, NULL, disk_create_hooked(DISK_SIZE, 0xab, wait_for_second_kick, &second));
+	guest_start(&g);
+	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
+	guest_kick(&g);
+	assert_true(process_wait(is_set, &second.entered));
+	guest_kick(&g);
+	atomic_store(&second.kicked, true);
+	assert_true(guest_wait_used(&g, 1));
+	assert_true(process_wait(was_notified_twice, &g));
+	guest_destroy(&g);
+}
+
+static bool was_notified(void *context)
+{
+	return guest_metrics(context).notifications > 0;
+}
+
+static void test_L5_worker_leaves_a_queue_alone_that_is_not_ready(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	guest_create(&g, NULL, disk_create(DISK_SIZE, 0xab));
+	guest_negotiate(&g);
+	guest_write32(&g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
+	guest_write32(&g, VIRTIO_MMIO_QUEUE_USED_LOW, 0x2000);
+	guest_set_status(&g, 0xf);
+	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
+	guest_kick(&g);
+	assert_true(process_wait(was_notified, &g));
+	guest_set_status(&g, 0); /* it has gone, and so has done what it would do */
+	expect_answer(&g, GUEST_SENTINEL, 0);
+	expect_counters(&g);
 	guest_destroy(&g);
 }
 
@@ -225,6 +316,7 @@ static void introduce(void *context)
 	pthread_sigmask(SIG_BLOCK, NULL, &self->blocked);
 }
 
+/* Rules: W-4 */
 static void test_D_NAMES_D_SHORT_thread_name_and_signals(void **state)
 {
 	struct self self = { 0 };
@@ -294,11 +386,7 @@ static void wait_for_reset(void *context)
 		sched_yield();
 }
 
-static bool is_set(void *context)
-{
-	return atomic_load((atomic_bool *)context);
-}
-
+/* Rules: R-3 */
 static void test_R2_request_in_flight_is_finished(void **state)
 {
 	int lost = 0;
@@ -329,6 +417,7 @@ static void test_R2_request_in_flight_is_finished(void **state)
 /*
  * A slow disk is not a stuck one: no request takes as long as the timeout, only all of them do. The
  * disk itself takes the time, nobody waits for it to pass.
+ * Rules: W-5
  */
 static void test_stop_waits_for_the_request_in_hand_only(void **state)
 {
@@ -399,6 +488,7 @@ static bool is_stalled(void *context)
 	return guest_metrics(context).throttled_now == 1;
 }
 
+/* Rules: W-8 */
 static void test_T16_timer_resumes_a_throttled_worker(void **state)
 {
 	const struct guest_options options = {
@@ -421,6 +511,7 @@ static void test_T16_timer_resumes_a_throttled_worker(void **state)
 	guest_destroy(&g);
 }
 
+/* Rules: W-6 */
 static void test_T17_kicks_do_not_retry_a_stalled_request(void **state)
 {
 	uint64_t begin, refused;
@@ -432,6 +523,7 @@ static void test_T17_kicks_do_not_retry_a_stalled_request(void **state)
 	guest_request_at(&g, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
 	guest_request_at(&g, 1, VIRTIO_BLK_T_IN, 0, SECTOR);
 	guest_kick(&g);
+	assert_true(process_wait(was_notified, &g));
 	assert_true(process_wait(is_stalled, &g));
 	for (int i = 0; i < 20; i++) {
 		uint64_t before = guest_metrics(&g).notifications;
@@ -440,6 +532,8 @@ static void test_T17_kicks_do_not_retry_a_stalled_request(void **state)
 		while (guest_metrics(&g).notifications == before)
 			sched_yield();
 	}
+	/* Each of them was taken note of, and only once. */
+	assert_int_equal(guest_metrics(&g).notifications, 21);
 	/* The timer alone looks again, once a second. */
 	refused = guest_metrics(&g).throttled;
 	assert_in_range(refused, 1, 1 + (now_ns() - begin) / VBLK_NSEC_PER_SEC);
@@ -481,6 +575,9 @@ int main(void)
 		cmocka_unit_test(test_D_HOLE_6_worker_drains_once_when_it_starts),
 		cmocka_unit_test(test_driver_ok_without_memory_starts_with_the_memory),
 		cmocka_unit_test(test_O1_interrupt_comes_after_its_reason),
+		cmocka_unit_test(test_O9_request_needs_no_lock_of_the_device),
+		cmocka_unit_test(test_W9_kick_during_a_drain_causes_another),
+		cmocka_unit_test(test_L5_worker_leaves_a_queue_alone_that_is_not_ready),
 		cmocka_unit_test(test_worker_poisons_and_recovers),
 		cmocka_unit_test(test_D_NAMES_D_SHORT_thread_name_and_signals),
 		cmocka_unit_test(test_16_7_1_idle_worker_stops_at_once),
