@@ -90,6 +90,8 @@ void vblk_bucket_change(struct vblk_bucket *bucket, uint64_t capacity, uint64_t 
 {
 	struct vblk_bucket before;
 
+	if (now_ns < bucket->last_refill_ns)
+		now_ns = bucket->last_refill_ns;
 	vblk_bucket_refill(bucket, now_ns);
 	before = *bucket;
 	vblk_bucket_init(bucket, capacity, rate, now_ns);
@@ -97,7 +99,6 @@ void vblk_bucket_change(struct vblk_bucket *bucket, uint64_t capacity, uint64_t 
 		return;
 	bucket->available = before.available;
 	bucket->fraction = before.fraction;
-	bucket->last_refill_ns = before.last_refill_ns;
 }
 
 bool vblk_bucket_can_consume(struct vblk_bucket *bucket, uint64_t n, uint64_t now_ns)
