@@ -5,6 +5,7 @@
 BUILD := build
 DESTDIR :=
 PREFIX :=
+TIME := 60
 
 all:
 	@scripts/setup build
@@ -18,6 +19,9 @@ help:
 	@echo 'make lint       static checks'
 	@echo 'make format     format the C sources'
 	@echo 'make coverage   line coverage of the unit tests'
+	@echo 'make rules      which test proves which rule of the device'
+	@echo 'make fuzz       the fuzzers, for TIME seconds (60)'
+	@echo 'make soak       the stress program, for TIME seconds (60)'
 	@echo 'make bench      benchmarks'
 	@echo 'make install    install; PREFIX (/usr/local) and DESTDIR are honoured'
 	@echo 'make clean      remove the build directories'
@@ -42,6 +46,17 @@ coverage:
 	@scripts/setup coverage
 	@scripts/coverage
 
+rules:
+	@scripts/rules
+
+fuzz:
+	@scripts/setup check
+	@scripts/fuzz $(TIME)
+
+soak:
+	@scripts/setup check
+	@scripts/soak $(TIME)
+
 bench:
 	@echo 'bench: nothing yet'
 
@@ -52,4 +67,5 @@ install: all
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all help demo check lint format coverage bench install clean
+.PHONY: all help demo check lint format coverage rules fuzz soak bench \
+	install clean
