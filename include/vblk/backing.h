@@ -2,8 +2,8 @@
 /*
  * Where a disk's bytes live.
  *
- * A backing is a table of operations and a context. The library comes with files, anonymous
- * memory and a fault injector; an embedder may bring its own.
+ * A backing is a table of operations and a context. The library comes with files and anonymous
+ * memory; an embedder may bring its own.
  *
  * Offsets are in bytes from the start of the disk, never negative, and the device has checked
  * them against its capacity. The operations may be called from worker threads, at most one at a

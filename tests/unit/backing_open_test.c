@@ -243,8 +243,10 @@ static void descriptor_is_blocking_and_not_inherited(void **state)
 	assert_int_equal(find_descriptor("disk"), -1);
 }
 
-/* ---- locks ---- */
-
+/*
+ * Rules: D-LOCK.
+ * ---- locks ----
+ */
 static void second_opener(void **state)
 {
 	static const struct {
@@ -281,7 +283,10 @@ static void lock_survives_closing_another_descriptor(void **state)
 	vblk_backing_unref(backing);
 }
 
-/* Somebody who locks one byte far behind the end is excluded, and excludes. */
+/*
+ * Rules: D-LOCK.
+ * Somebody who locks one byte far behind the end is excluded, and excludes.
+ */
 static void lock_covers_more_than_the_file(void **state)
 {
 	struct flock byte = {
@@ -300,6 +305,7 @@ static void lock_covers_more_than_the_file(void **state)
 	close(fd);
 }
 
+/* Rules: D-LOCK */
 static void lock_goes_with_a_process_that_is_killed(void **state)
 {
 	int ready[2];

@@ -40,8 +40,10 @@ static struct vblk_bucket empty_bucket(uint64_t capacity, uint64_t rate)
 	return bucket;
 }
 
-/* ---- catalogue 16.9 ---- */
-
+/*
+ * Rules: T-1 T-9.
+ * ---- catalogue 16.9 ----
+ */
 static void c01_token_bucket_unlimited_always_grants(void **state)
 {
 	struct vblk_bucket b = full_bucket(0, 0);
@@ -83,6 +85,7 @@ static void c04_throttle_zero_rate_becomes_unlimited(void **state)
 	}
 }
 
+/* Rules: T-4 T-9 */
 static void c05_token_bucket_refill_uses_elapsed_wall_time(void **state)
 {
 	struct vblk_bucket b = empty_bucket(10, 10);
@@ -93,6 +96,7 @@ static void c05_token_bucket_refill_uses_elapsed_wall_time(void **state)
 	assert_false(vblk_bucket_consume(&b, 1, T0 + 1100 * MSEC));
 }
 
+/* Rules: T-5 */
 static void c06_token_bucket_consume_zero_is_free(void **state)
 {
 	struct vblk_bucket b = full_bucket(10, 1);
@@ -123,6 +127,7 @@ static void c08_wait_of_unlimited_is_zero_whatever_the_fields(void **state)
 	assert_true(vblk_bucket_can_consume(&b, 7, T0));
 }
 
+/* Rules: T-8 */
 static void c09_nanos_until_n_tokens_saturates_at_u64_max(void **state)
 {
 	struct vblk_bucket b = empty_bucket(100, 1);
@@ -138,6 +143,7 @@ static void c09_nanos_until_n_tokens_saturates_at_u64_max(void **state)
 	assert_true(vblk_bucket_wait_ns(&b, INT64_MAX - 1, T0) == UINT64_MAX - 1);
 }
 
+/* Rules: T-8 */
 static void c10_nanos_until_n_tokens_ceil_div_exact(void **state)
 {
 	struct vblk_bucket b = empty_bucket(10, 10);
@@ -164,6 +170,7 @@ static void c12_nanos_until_n_tokens_post_refill_returns_zero(void **state)
 	assert_int_equal(vblk_bucket_wait_ns(&b, 5, T0 + 2 * SEC), 0);
 }
 
+/* Rules: T-1 T-5 */
 static void c13_token_bucket_oversized_grants_and_drives_negative(void **state)
 {
 	struct vblk_bucket b = full_bucket(100, 100);
@@ -205,6 +212,7 @@ static void c16_nanos_until_normal_follower_after_debt(void **state)
 	assert_int_equal(vblk_bucket_wait_ns(&b, 10, T0), 600 * MSEC);
 }
 
+/* Rules: T-5 */
 static void c17_token_bucket_consume_rejects_n_above_i64_max(void **state)
 {
 	static const uint64_t sizes[] = { (uint64_t)INT64_MAX + 1, UINT64_MAX };
@@ -255,6 +263,7 @@ static void c20_token_bucket_unlimited_grants_oversized(void **state)
 	assert_int_equal(b.available, 0);
 }
 
+/* Rules: T-6 */
 static void c21_token_bucket_consume_at_capacity_takes_normal_branch(void **state)
 {
 	struct vblk_bucket b = full_bucket(100, 100);
@@ -266,8 +275,10 @@ static void c21_token_bucket_consume_at_capacity_takes_normal_branch(void **stat
 	assert_int_equal(vblk_bucket_wait_ns(&b, 1, T0), 10 * MSEC);
 }
 
-/* ---- rules of section 8 that the catalogue leaves out ---- */
-
+/*
+ * Rules: T-2.
+ * ---- rules of section 8 that the catalogue leaves out ----
+ */
 static void t2_bucket_starts_full_and_capacity_is_clamped(void **state)
 {
 	struct vblk_bucket b = full_bucket(UINT64_MAX, 1);
@@ -349,6 +360,7 @@ static void t4_refill_saturates_at_extremes(void **state)
 	assert_true(b.available == INT64_MAX - 10);
 }
 
+/* Rules: T-6 */
 static void t6_boundary_between_normal_and_oversized_is_strict(void **state)
 {
 	struct vblk_bucket b = empty_bucket(100, 100);
@@ -362,6 +374,7 @@ static void t6_boundary_between_normal_and_oversized_is_strict(void **state)
 	assert_int_equal(vblk_bucket_wait_ns(&b, 101, T0), 10 * MSEC);
 }
 
+/* Rules: T-7 */
 static void t7_can_consume_takes_nothing(void **state)
 {
 	struct vblk_bucket b = full_bucket(3, 1);
@@ -372,6 +385,7 @@ static void t7_can_consume_takes_nothing(void **state)
 	assert_int_equal(b.available, 3);
 }
 
+/* Rules: T-20 */
 static void t20_example_values(void **state)
 {
 	static const struct {

@@ -214,7 +214,7 @@ static void test_T17_deadline_is_at_most_a_second_away(void **state)
 	guest_destroy(&g);
 }
 
-/* Rules: T-14 */
+/* Rules: T-14 T-15 */
 static void test_16_10_retry_clamp(void **state)
 {
 	(void)state;

@@ -105,6 +105,7 @@ static void c08_stalled_dec_when_positive(void **state)
 	ASSERT_COUNTERS(*state, .throttled_now = 1);
 }
 
+/* Rules: N-6 */
 static void c09_stalled_dec_saturates_at_zero(void **state)
 {
 	vblk_metrics_stalled_dec(*state);
@@ -212,6 +213,7 @@ static bool none_fell(const struct vblk_metrics_snapshot *before,
 	       after->throttled >= before->throttled && after->io_errors >= before->io_errors;
 }
 
+/* Rules: O-7 */
 static void a09_concurrent_adds_lose_nothing(void **state)
 {
 	const uint64_t total = THREADS * ROUNDS;
@@ -249,7 +251,10 @@ static void *race_for_gauge(void *arg)
 	return NULL;
 }
 
-/* A gauge that has wrapped is above 0, so all go on taking, and it ends far from 0. */
+/*
+ * Rules: N-6.
+ * A gauge that has wrapped is above 0, so all go on taking, and it ends far from 0.
+ */
 static void gauge_never_wraps_under_concurrent_dec(void **state)
 {
 	struct recording racing = { .metrics = *state };

@@ -23,6 +23,7 @@
 /* A moment that is not 0, as no clock's is. */
 #define T0 (7 * SEC + 123)
 
+/* Rules: T-3 */
 static void c22_buckets_from_throttle_default_burst_equals_rate(void **state)
 {
 	const struct vblk_throttle config = { .iops = 1000, .bps = 50000 };
@@ -56,6 +57,7 @@ static void c23_buckets_from_throttle_burst_capacity_overrides_rate(void **state
 	assert_int_equal(throttle.bytes.available, 250000);
 }
 
+/* Rules: T-3 */
 static void c24_buckets_from_throttle_burst_without_rate_is_unlimited(void **state)
 {
 	const struct vblk_throttle config = { .iops_burst = 5000, .bps_burst = 250000 };
@@ -95,8 +97,10 @@ static void c25_buckets_from_throttle_per_dimension_independence(void **state)
 	assert_false(vblk_throttle_take(&throttle, 1, T0, &wait));
 }
 
-/* ---- the gate ---- */
-
+/*
+ * Rules: T-10.
+ * ---- the gate ----
+ */
 static void t10_gate_takes_both_or_neither(void **state)
 {
 	const struct vblk_throttle config = { .iops = 10, .bps = 1000 };
@@ -265,6 +269,7 @@ static void run_rate_case(const struct rate_case *c, uint64_t *count, uint64_t *
 	*ns = now - first;
 }
 
+/* Rules: D-CLOCK */
 static void d_clock_rate_is_within_one_percent(void **state)
 {
 	(void)state;
@@ -285,8 +290,10 @@ static void d_clock_rate_is_within_one_percent(void **state)
 	}
 }
 
-/* ---- configuration check ---- */
-
+/*
+ * Rules: T-19.
+ * ---- configuration check ----
+ */
 static void validate_table(void **state)
 {
 	static const struct {
