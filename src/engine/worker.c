@@ -333,6 +333,7 @@ void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_thro
 	worker->limits = *throttle;
 	worker->limits_changed = true;
 	pthread_mutex_unlock(&worker->limits_lock);
+	vblk_park_interrupt(worker->park);
 	vblk_worker_wake(worker);
 }
 

@@ -139,10 +139,12 @@ static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, co
 	ret = vblk_memory_copy_out(&drain->queue.view, request->status_addr, &answer.status, 1);
 	if (ret < 0) {
 		vblk_lease_release(&drain->lease);
+		vblk_io_log(&drain->io, request, &answer);
 		return undeliverable(drain, "status byte is not in guest memory");
 	}
 	ret = vblk_queue_push(&drain->queue, request->head, answer.used_len);
 	vblk_lease_release(&drain->lease);
+	vblk_io_log(&drain->io, request, &answer);
 	if (ret < 0)
 		return unpublished(drain, ret, by);
 	(*published)++;
@@ -161,7 +163,7 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 	}
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
-	return publish(drain, (struct vblk_answer){ verdict->status, 1 },
+	return publish(drain, (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
 		       verdict->reason ? verdict->reason : "classification", published);
 }
 
@@ -237,13 +239,13 @@ static void interrupt_driver(struct vblk_drain *drain)
 		return;
 	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
 	ret = vblk_queue_needs_interrupt(&drain->queue);
+	if (ret != 0)
+		vblk_port_raise(drain->config.port);
+	vblk_lease_release(&drain->lease);
 	if (ret < 0)
 		vblk_log_emit(&drain->config.log, VBLK_LOG_WARN,
 			      "used_event is not in guest memory: interrupting to be safe",
 			      VBLK_FIELD_UINT("instance", drain->config.instance));
-	if (ret != 0)
-		vblk_port_raise(drain->config.port);
-	vblk_lease_release(&drain->lease);
 }
 
 /* Opens or closes the bracket. Returns whether there is more to take; after an error, false. */
@@ -284,8 +286,8 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, unsigned *publishe
 		do {
 			step = serve_one(drain, published, wait_ns);
 		} while (step == STEP_SERVED && --budget > 0 && !must_yield(drain));
-		if (step == STEP_SERVED)
-			return VBLK_DRAIN_MORE;
+		if (step == STEP_SERVED) /* the bound, which may be just the end of the queue too */
+			return set_notifications(drain, true) ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
 		if (step == STEP_BROKEN)
 			return VBLK_DRAIN_DONE;
 		if (!set_notifications(drain, true) && step == STEP_EMPTY)

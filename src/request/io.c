@@ -190,15 +190,22 @@ static int write_serial(struct vblk_io *io, const struct vblk_request *request)
 	return 0;
 }
 
-static struct vblk_answer answer_error(struct vblk_io *io, const struct vblk_request *request,
-				       int error, const char *what)
+static struct vblk_answer answer_error(struct vblk_io *io, int error, const char *what)
 {
 	vblk_metrics_add_io_error(io->metrics);
-	vblk_log_emit(io->log, VBLK_LOG_WARN, what, VBLK_FIELD_UINT("head", request->head),
+	return (struct vblk_answer){ VIRTIO_BLK_S_IOERR, 1, error, what };
+}
+
+void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
+		 const struct vblk_answer *answer)
+{
+	if (answer->error == 0)
+		return;
+	vblk_log_emit(io->log, VBLK_LOG_WARN, answer->what, VBLK_FIELD_UINT("head", request->head),
 		      VBLK_FIELD_UINT("type", request->type),
 		      VBLK_FIELD_UINT("sector", request->sector),
-		      VBLK_FIELD_UINT("bytes", request->data_len), VBLK_FIELD_INT("error", error));
-	return (struct vblk_answer){ VIRTIO_BLK_S_IOERR, 1 };
+		      VBLK_FIELD_UINT("bytes", request->data_len),
+		      VBLK_FIELD_INT("error", answer->error));
 }
 
 struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
@@ -208,13 +215,13 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 	int ret;
 
 	if (transfer->error < 0)
-		return answer_error(io, request, transfer->error, transfer->what);
+		return answer_error(io, transfer->error, transfer->what);
 	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
 		if (transfer->done < request->data_len) {
 			ret = zero_from(io, request, transfer->done);
 			if (ret < 0)
-				return answer_error(io, request, ret, "cannot fill with zeros");
+				return answer_error(io, ret, "cannot fill with zeros");
 		}
 		vblk_metrics_add_read(io->metrics, transfer->done);
 		used_len += request->data_len;
@@ -228,9 +235,9 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 	default:
 		ret = write_serial(io, request);
 		if (ret < 0)
-			return answer_error(io, request, ret, "cannot write the serial number");
+			return answer_error(io, ret, "cannot write the serial number");
 		used_len += VIRTIO_BLK_ID_BYTES;
 		break;
 	}
-	return (struct vblk_answer){ VIRTIO_BLK_S_OK, used_len };
+	return (struct vblk_answer){ .status = VIRTIO_BLK_S_OK, .used_len = used_len };
 }

@@ -61,9 +61,18 @@ const char *vblk_io_name(const struct vblk_request *request);
 struct vblk_answer {
 	uint8_t status;	   /* VIRTIO_BLK_S_* */
 	uint32_t used_len; /* bytes written to the guest, the status byte included */
+	int error;	   /* what went wrong, for vblk_io_log; 0: nothing */
+	const char *what;
 };
 
 struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
 				    const struct vblk_transfer *transfer);
+
+/*
+ * Logs what went wrong, if anything did. Not while the lease is held: a log callback may take its
+ * time.
+ */
+void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
+		 const struct vblk_answer *answer);
 
 #endif

@@ -14,14 +14,18 @@
 #define VBLK_REQUEST_LEASE_H
 
 #include <errno.h>
-#include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <vblk/types.h>
 
 enum {
 	VBLK_LEASE_HELD = 1,
 	VBLK_LEASE_REVOKED = 2,
 };
+
+/* How a revocation waits for a hold to end: looks, and a sleep between two; 50 ms and more. */
+#define VBLK_LEASE_LOOKS    500
+#define VBLK_LEASE_PAUSE_NS 100000
 
 struct vblk_lease {
 	atomic_int state; /* VBLK_LEASE_* */
@@ -59,10 +63,12 @@ static inline bool vblk_lease_is_revoked(const struct vblk_lease *lease)
 VBLK_MUST_USE static inline int vblk_lease_revoke(struct vblk_lease *lease)
 {
 	atomic_fetch_or_explicit(&lease->state, VBLK_LEASE_REVOKED, memory_order_acq_rel);
-	for (int looks = 0; looks < 100000; looks++) {
+	for (int looks = 0; looks < VBLK_LEASE_LOOKS; looks++) {
+		const struct timespec pause = { .tv_nsec = VBLK_LEASE_PAUSE_NS };
+
 		if (!(atomic_load_explicit(&lease->state, memory_order_acquire) & VBLK_LEASE_HELD))
 			return 0;
-		sched_yield();
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	}
 	return -EBUSY;
 }

@@ -119,6 +119,8 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_ACKNOWLEDGE, 3 },
 	{ OP_FAULT, 0, 0, 1, 0, 0, 17 },
 	{ OP_FAULT, 0, 1, 1, 0, 0, 1 },
+	{ OP_FAULT, 1, 0, 1, 0, 0, 16 },
+	{ OP_FAULT, 2, 0, 1, 0, 0, 1 },
 	{ OP_FAULT, 1, 1, 2, 0, 2, 0 },
 	{ OP_FAULT, 2, 0, 0, 0, 0, 1 },
 	{ OP_FAULT, 0, 4, 30 },

@@ -19,8 +19,9 @@
  */
 extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 
-#define HEAP_SLACK	     (48u << 10)
-#define HEAP_SLACK_SANITIZED (4u << 10)
+#define HEAP_SLACK	      (32u << 10)
+#define HEAP_SLACK_PER_THREAD (8u << 10)
+#define HEAP_SLACK_SANITIZED  (4u << 10)
 
 /*
  * Against pages that nobody gives back. Beneath a sanitizer the resident set is mostly its own:
@@ -116,7 +117,9 @@ void watch_expect_same(const struct watch *before, struct watch *now)
 
 void watch_expect_no_growth(const struct watch *before, const struct watch *now)
 {
-	const size_t heap_slack = is_sanitized() ? HEAP_SLACK_SANITIZED : HEAP_SLACK;
+	const size_t heap_slack =
+		is_sanitized() ? HEAP_SLACK_SANITIZED
+			       : HEAP_SLACK + now->threads * (size_t)HEAP_SLACK_PER_THREAD;
 	const size_t resident_slack = is_sanitized() ? RESIDENT_SLACK_SANITIZED : RESIDENT_SLACK;
 
 	if (now->heap > before->heap + heap_slack)

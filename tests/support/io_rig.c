@@ -87,10 +87,13 @@ void io_rig_segment(struct io_rig *rig, uint64_t address, uint32_t length)
 struct vblk_answer io_rig_run(struct io_rig *rig)
 {
 	struct vblk_transfer transfer;
+	struct vblk_answer answer;
 
 	memset(&rig->io.iovecs, 0xee, sizeof(rig->io.iovecs));
 	transfer = vblk_io_transfer(&rig->io, &rig->request);
-	return vblk_io_complete(&rig->io, &rig->request, &transfer);
+	answer = vblk_io_complete(&rig->io, &rig->request, &transfer);
+	vblk_io_log(&rig->io, &rig->request, &answer);
+	return answer;
 }
 
 static void expect_equal(const char *name, uint64_t got, uint64_t want, const char *file, int line)

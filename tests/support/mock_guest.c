@@ -438,9 +438,9 @@ bool guest_wait_interrupt(struct guest *guest)
 
 bool guest_wait_used(struct guest *guest, uint16_t index)
 {
-	while (guest_used_idx(guest) != index) {
+	while ((int16_t)(guest_used_idx(guest) - index) < 0) {
 		if (!guest_wait_interrupt(guest))
-			return guest_used_idx(guest) == index;
+			return (int16_t)(guest_used_idx(guest) - index) >= 0;
 	}
 	return true;
 }

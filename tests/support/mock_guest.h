@@ -161,7 +161,7 @@ void guest_clear_log(struct guest *guest);
 /* Waits until the device raises its interrupt, at most 10 s; clears it. False: it did not. */
 bool guest_wait_interrupt(struct guest *guest);
 
-/* Waits until used.idx is `index`, at most 10 s, sleeping on the interrupt. */
+/* Waits until used.idx is `index` or past it, at most 10 s, sleeping on the interrupt. */
 bool guest_wait_used(struct guest *guest, uint16_t index);
 
 #endif

@@ -178,6 +178,18 @@ static void test_C4_initial_values(void **state)
 	guest_destroy(&g);
 }
 
+static void test_stop_timeout_of_the_options(void **state)
+{
+	struct guest_options options = inline_options;
+	struct guest g;
+
+	(void)state;
+	options.device.stop_timeout_ms = 77;
+	guest_create(&g, &options, disk_create(DISK_SIZE, 0));
+	assert_int_equal(g.device->stop_timeout_ms, 77);
+	guest_destroy(&g);
+}
+
 static void test_instances_are_unique(void **state)
 {
 	struct guest a, b;
@@ -514,6 +526,7 @@ int main(void)
 		cmocka_unit_test(test_create_read_only_disk_needs_a_read_only_device),
 		cmocka_unit_test(test_C2_capacity_by_table),
 		cmocka_unit_test(test_C4_initial_values),
+		cmocka_unit_test(test_stop_timeout_of_the_options),
 		cmocka_unit_test(test_instances_are_unique),
 		cmocka_unit_test(test_C3_interrupt_descriptor),
 		cmocka_unit_test(test_kick_descriptor),

@@ -298,7 +298,8 @@ static void test_H_IN_zero_fill_that_fails(void **state)
 	answer = vblk_io_complete(&rig->io, &rig->request, &nothing);
 	assert_int_equal(answer.status, IOERR);
 	assert_int_equal(answer.used_len, 1);
-	assert_string_equal(rig->message, "cannot fill with zeros");
+	assert_string_equal(answer.what, "cannot fill with zeros");
+	vblk_io_log(&rig->io, &rig->request, &answer);
 	io_rig_counters(rig, .io_errors = 1);
 }
 
