@@ -102,14 +102,18 @@ struct vblk_device_options {
 
 	/*
 	 * The clock of the throttle: nanoseconds that never go backwards. NULL: CLOCK_MONOTONIC.
-	 * Called from whichever thread runs the engine.
+	 * Called from whichever thread runs the engine or starts it. Its context, like those of
+	 * the callbacks, must live as long as that of the log.
 	 */
 	uint64_t (*clock)(void *context);
 	void *clock_context;
 
 	/*
 	 * Called instead of a write to the interrupt eventfd each time the device raises its
-	 * interrupt, from the thread that runs the engine. NULL: the eventfd is used.
+	 * interrupt: from the thread that runs the engine, or from the one that sets DRIVER_OK on
+	 * a device that cannot start, with the device's lock held. NULL: the eventfd is used. It
+	 * must not block, must not wait for a lock that somebody holds while calling into the
+	 * device, and must not call into the device, not even one with VBLK_ENGINE_INLINE.
 	 */
 	void (*interrupt)(void *context);
 	void *interrupt_context;

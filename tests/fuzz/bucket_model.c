@@ -38,14 +38,13 @@ void bucket_model_change(struct bucket_model *bucket, uint64_t capacity, uint64_
 {
 	struct bucket_model before;
 
+	if (now_ns < bucket->at_ns)
+		now_ns = (uint64_t)bucket->at_ns;
 	bucket_model_settle(bucket, now_ns);
 	before = *bucket;
 	bucket_model_init(bucket, capacity, rate, now_ns);
-	if (before.unlimited || bucket->unlimited)
-		return;
-	if (before.level < bucket->level)
+	if (!before.unlimited && !bucket->unlimited && before.level < bucket->level)
 		bucket->level = before.level;
-	bucket->at_ns = before.at_ns;
 }
 
 /* What n tokens need: their number, or no debt if the bucket could never hold as many. */

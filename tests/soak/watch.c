@@ -13,15 +13,13 @@
 
 #define PATIENCE_S 20u
 
-/*
- * Of the sanitizers, which replace malloc. They know to the byte what is allocated; malloc itself
- * counts what threads keep for themselves as well.
- */
+/* Of the sanitizers, which replace malloc and know to the byte what is allocated. */
 extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 
-#define HEAP_SLACK	      (32u << 10)
-#define HEAP_SLACK_PER_THREAD (8u << 10)
-#define HEAP_SLACK_SANITIZED  (4u << 10)
+#define HEAP_SLACK_SANITIZED (4u << 10)
+
+/* Malloc counts as given out what threads keep at hand for themselves, each up to so much. */
+#define HEAP_SLACK_PER_THREAD (256u << 10)
 
 /*
  * Against pages that nobody gives back. Beneath a sanitizer the resident set is mostly its own:
@@ -117,9 +115,8 @@ void watch_expect_same(const struct watch *before, struct watch *now)
 
 void watch_expect_no_growth(const struct watch *before, const struct watch *now)
 {
-	const size_t heap_slack =
-		is_sanitized() ? HEAP_SLACK_SANITIZED
-			       : HEAP_SLACK + now->threads * (size_t)HEAP_SLACK_PER_THREAD;
+	const size_t heap_slack = is_sanitized() ? HEAP_SLACK_SANITIZED
+						 : now->threads * (size_t)HEAP_SLACK_PER_THREAD;
 	const size_t resident_slack = is_sanitized() ? RESIDENT_SLACK_SANITIZED : RESIDENT_SLACK;
 
 	if (now->heap > before->heap + heap_slack)
