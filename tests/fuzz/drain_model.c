@@ -447,16 +447,17 @@ static enum step serve(struct model *model, uint64_t *wait_ns)
 	return goes_on ? SERVED : BROKEN;
 }
 
-/* As many chains as the queue is long; looking in vain counts as one. */
+/*
+ * As many chains as the queue is long; looking in vain counts as one. Whatever ends it but a
+ * broken queue, the driver is asked to notify, and the queue is looked at once more.
+ */
 static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 {
 	unsigned looks = 0;
-	bool asked = false;
+	bool asked = false, more = true;
+	enum step step = SERVED;
 
 	while (looks < model->drain.layout.size) {
-		enum step step;
-		bool more;
-
 		if (!asked)
 			ask_for_silence(model);
 		asked = true;
@@ -473,7 +474,9 @@ static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 		if (!more)
 			return MODEL_DONE;
 	}
-	return MODEL_MORE;
+	if (step == SERVED)
+		more = ask_for_notification(model);
+	return more ? MODEL_MORE : MODEL_DONE;
 }
 
 enum model_outcome model_drain_run(struct model *model, uint64_t *wait_ns)
