@@ -56,18 +56,30 @@ static uint64_t random_seed(void)
 	return (now ^ now >> 20 ^ (uint64_t)getpid() << 16) & 0xffffffff;
 }
 
+/* None is a character: all options have long names only. */
+enum option_id {
+	OPTION_SECONDS = 256,
+	OPTION_CYCLES,
+	OPTION_DEVICES,
+	OPTION_LIMIT,
+	OPTION_SEED,
+	OPTION_QUIET,
+	OPTION_HELP,
+};
+
+static const struct option names[] = {
+	{ "seconds", required_argument, NULL, OPTION_SECONDS },
+	{ "cycles", required_argument, NULL, OPTION_CYCLES },
+	{ "devices", required_argument, NULL, OPTION_DEVICES },
+	{ "limit", required_argument, NULL, OPTION_LIMIT },
+	{ "seed", required_argument, NULL, OPTION_SEED },
+	{ "quiet", no_argument, NULL, OPTION_QUIET },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
 void options_read(struct soak_options *options, int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "seconds", required_argument, NULL, 's' },
-		{ "cycles", required_argument, NULL, 'c' },
-		{ "devices", required_argument, NULL, 'd' },
-		{ "limit", required_argument, NULL, 'l' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	bool timed = false;
 	int option;
 
@@ -76,26 +88,26 @@ void options_read(struct soak_options *options, int argc, char **argv)
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
 		switch (option) {
-		case 's':
+		case OPTION_SECONDS:
 			options->seconds = number("seconds", optarg, 1, SECONDS_MAX);
 			timed = true;
 			break;
-		case 'c':
+		case OPTION_CYCLES:
 			options->cycles = number("cycles", optarg, 1, UINT32_MAX);
 			break;
-		case 'd':
+		case OPTION_DEVICES:
 			options->devices = (uint32_t)number("devices", optarg, 1, SOAK_DEVICES_MAX);
 			break;
-		case 'l':
+		case OPTION_LIMIT:
 			options->limit_s = (uint32_t)number("limit", optarg, 1, LIMIT_MAX);
 			break;
-		case 'r':
+		case OPTION_SEED:
 			options->seed = number("seed", optarg, 0, UINT64_MAX);
 			break;
-		case 'q':
+		case OPTION_QUIET:
 			options->quiet = true;
 			break;
-		case 'h':
+		case OPTION_HELP:
 			fputs(help, stdout);
 			exit(0);
 		case ':':
