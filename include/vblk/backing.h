@@ -41,9 +41,34 @@ struct vblk_backing_ops {
 	 */
 	int (*sync)(void *context);
 
+	/*
+	 * The driver does not need these bytes any more: give their space back if that is cheap.
+	 * What they read as afterwards is up to the backing. Returns 0 or a negative errno; -EINTR
+	 * as in preadv; -EOPNOTSUPP: not here, which the driver never learns, for it was a hint.
+	 * NULL: VIRTIO_BLK_F_DISCARD is not offered.
+	 */
+	int (*discard)(void *context, uint64_t offset, uint64_t bytes);
+
+	/*
+	 * Make these bytes read as zeros. With VBLK_ZEROES_UNMAP in `flags` their space may be
+	 * given back, without it it must stay theirs. Returns as discard; after -EOPNOTSUPP, or if
+	 * this is NULL, the device writes zeros with pwritev.
+	 */
+	int (*write_zeroes)(void *context, uint64_t offset, uint64_t bytes, uint32_t flags);
+
+	/*
+	 * See to it that there are at least `bytes` bytes; the new ones are zeros. Never makes the
+	 * backing smaller. Returns 0 or a negative errno. May be called while the other operations
+	 * run. NULL: the backing has the size that it has.
+	 */
+	int (*grow)(void *context, uint64_t bytes);
+
 	/* Free the context; called once, when the last reference goes, by that thread. */
 	void (*close)(void *context);
 };
+
+/* Bits of the flags of write_zeroes. */
+#define VBLK_ZEROES_UNMAP (1u << 0)
 
 /* Bits of struct vblk_backing_info.flags. */
 #define VBLK_BACKING_READ_ONLY (1u << 0) /* pwritev is never called, even if there is one */

@@ -44,4 +44,39 @@ VBLK_MUST_USE static inline int vblk_backing_sync(struct vblk_backing *backing)
 	return backing->ops->sync ? backing->ops->sync(backing->context) : 0;
 }
 
+static inline bool vblk_backing_can_discard(const struct vblk_backing *backing)
+{
+	return backing->ops->discard && !(backing->info.flags & VBLK_BACKING_READ_ONLY);
+}
+
+/* These two: -EROFS on a read-only backing, -EOPNOTSUPP where there is no operation. */
+VBLK_MUST_USE static inline int vblk_backing_discard(struct vblk_backing *backing, uint64_t offset,
+						     uint64_t bytes)
+{
+	if (backing->info.flags & VBLK_BACKING_READ_ONLY)
+		return -EROFS;
+	if (!backing->ops->discard)
+		return -EOPNOTSUPP;
+	return backing->ops->discard(backing->context, offset, bytes);
+}
+
+VBLK_MUST_USE static inline int vblk_backing_write_zeroes(struct vblk_backing *backing,
+							  uint64_t offset, uint64_t bytes,
+							  uint32_t flags)
+{
+	if (backing->info.flags & VBLK_BACKING_READ_ONLY)
+		return -EROFS;
+	if (!backing->ops->write_zeroes)
+		return -EOPNOTSUPP;
+	return backing->ops->write_zeroes(backing->context, offset, bytes, flags);
+}
+
+/* 0 if there are that many bytes already, -EOPNOTSUPP if there are not and cannot be. */
+VBLK_MUST_USE static inline int vblk_backing_grow(struct vblk_backing *backing, uint64_t bytes)
+{
+	if (backing->ops->grow)
+		return backing->ops->grow(backing->context, bytes);
+	return bytes <= backing->info.size_bytes ? 0 : -EOPNOTSUPP;
+}
+
 #endif

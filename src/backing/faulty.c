@@ -52,7 +52,7 @@ static bool rule_is_valid(const struct vblk_faulty_rule *rule)
 	case VBLK_FAULTY_ERROR:
 		return rule->value >= 1 && rule->value <= MAX_ERRNO;
 	case VBLK_FAULTY_SHORT:
-		return rule->op != VBLK_FAULTY_SYNC;
+		return rule->op == VBLK_FAULTY_PREADV || rule->op == VBLK_FAULTY_PWRITEV;
 	case VBLK_FAULTY_EXCESS:
 		return rule->value >= 1 && rule->value <= INT32_MAX;
 	case VBLK_FAULTY_ZERO:
@@ -206,21 +206,58 @@ static ssize_t faulty_pwritev(void *context, const struct iovec *iov, int count,
 	return faulty_transfer(context, VBLK_FAULTY_PWRITEV, write_base, iov, count, offset);
 }
 
+/* Whether a rule decides the result of a call that transfers nothing. */
+static bool is_decided(const struct plan *plan, int *result)
+{
+	if (plan->pass || plan->action == VBLK_FAULTY_EXCESS)
+		return false;
+	*result = plan->action == VBLK_FAULTY_ERROR ? -(int)plan->value : 0;
+	return true;
+}
+
+static int exceed(const struct plan *plan, int result)
+{
+	return !plan->pass && result == 0 ? (int)plan->value : result;
+}
+
 static int faulty_sync(void *context)
 {
 	struct faulty *faulty = context;
 	struct plan plan = begin_call(faulty, VBLK_FAULTY_SYNC);
-	int err;
+	int result;
 
-	if (!plan.pass && plan.action == VBLK_FAULTY_ERROR)
-		return -(int)plan.value;
-	if (!plan.pass && plan.action == VBLK_FAULTY_ZERO)
-		return 0;
+	if (is_decided(&plan, &result))
+		return result;
+	return exceed(&plan, vblk_backing_sync(faulty->base));
+}
 
-	err = vblk_backing_sync(faulty->base);
-	if (!plan.pass && plan.action == VBLK_FAULTY_EXCESS && err == 0)
-		return (int)plan.value;
-	return err;
+static int faulty_discard(void *context, uint64_t offset, uint64_t bytes)
+{
+	struct faulty *faulty = context;
+	struct plan plan = begin_call(faulty, VBLK_FAULTY_DISCARD);
+	int result;
+
+	if (is_decided(&plan, &result))
+		return result;
+	return exceed(&plan, vblk_backing_discard(faulty->base, offset, bytes));
+}
+
+static int faulty_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	struct faulty *faulty = context;
+	struct plan plan = begin_call(faulty, VBLK_FAULTY_WRITE_ZEROES);
+	int result;
+
+	if (is_decided(&plan, &result))
+		return result;
+	return exceed(&plan, vblk_backing_write_zeroes(faulty->base, offset, bytes, flags));
+}
+
+static int faulty_grow(void *context, uint64_t bytes)
+{
+	struct faulty *faulty = context;
+
+	return vblk_backing_grow(faulty->base, bytes);
 }
 
 static void faulty_close(void *context)
@@ -238,6 +275,9 @@ static const struct vblk_backing_ops faulty_ops = {
 	.preadv = faulty_preadv,
 	.pwritev = faulty_pwritev,
 	.sync = faulty_sync,
+	.discard = faulty_discard,
+	.write_zeroes = faulty_write_zeroes,
+	.grow = faulty_grow,
 	.close = faulty_close,
 };
 

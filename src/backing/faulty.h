@@ -28,19 +28,27 @@ enum vblk_faulty_op {
 	VBLK_FAULTY_PREADV,
 	VBLK_FAULTY_PWRITEV,
 	VBLK_FAULTY_SYNC,
+	VBLK_FAULTY_DISCARD,
+	VBLK_FAULTY_WRITE_ZEROES,
 	VBLK_FAULTY_OPS, /* how many there are */
 };
 
 enum vblk_faulty_action {
 	/* Fail with -value (1 to 4095) without passing the call on. */
 	VBLK_FAULTY_ERROR,
-	/* Transfer at most `value` bytes; 0: none, and the call is not passed on. Not for sync. */
+	/*
+	 * Transfer at most `value` bytes; 0: none, and the call is not passed on. For reads and
+	 * writes only.
+	 */
 	VBLK_FAULTY_SHORT,
-	/* Return 0 without passing the call on: end of file, no progress, or a sync that lies. */
+	/*
+	 * Return 0 without passing the call on: end of file, no progress, or one of the others
+	 * that lies.
+	 */
 	VBLK_FAULTY_ZERO,
 	/*
 	 * Pass the call on, and if it succeeds return `value` (at least 1) more than was asked for;
-	 * a sync was asked for 0.
+	 * the calls that transfer nothing were asked for 0.
 	 */
 	VBLK_FAULTY_EXCESS,
 	/* First sleep for `value` nanoseconds. */

@@ -3,7 +3,8 @@
  * A disk in a regular file or on a block device.
  *
  * The context of the operations is nothing but the descriptor. Reads and writes are one system
- * call each and report what it reported; stability is fdatasync.
+ * call each and report what it reported; stability is fdatasync; space is given back and zeros are
+ * made with fallocate, which regular files and block devices both know.
  *
  * The lock is of the kind that belongs to the open file description (fcntl(2), F_OFD_SETLK). A
  * process that opens the same disk twice is refused like any other, and closing an unrelated
@@ -17,6 +18,7 @@
 #include "backing/backing.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -64,17 +66,38 @@ static int file_sync(void *context)
 	return fdatasync(fd_of(context)) < 0 ? -errno : 0;
 }
 
+static int change_range(void *context, int mode, uint64_t offset, uint64_t bytes)
+{
+	if (offset > INT64_MAX || bytes > INT64_MAX - offset)
+		return -EINVAL;
+	if (bytes == 0)
+		return 0; /* fallocate(2) refuses it */
+	if (fallocate(fd_of(context), mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) == 0)
+		return 0;
+	/* What a kernel does not know it calls by several names. */
+	return errno == ENOSYS || errno == ENODEV || errno == ENOTTY ? -EOPNOTSUPP : -errno;
+}
+
+static int file_discard(void *context, uint64_t offset, uint64_t bytes)
+{
+	return change_range(context, FALLOC_FL_PUNCH_HOLE, offset, bytes);
+}
+
+static int file_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	int err = -EOPNOTSUPP;
+
+	if (flags & VBLK_ZEROES_UNMAP)
+		err = change_range(context, FALLOC_FL_PUNCH_HOLE, offset, bytes);
+	if (err == -EOPNOTSUPP)
+		err = change_range(context, FALLOC_FL_ZERO_RANGE, offset, bytes);
+	return err;
+}
+
 static void file_close(void *context)
 {
 	close(fd_of(context));
 }
-
-static const struct vblk_backing_ops file_ops = {
-	.preadv = file_preadv,
-	.pwritev = file_pwritev,
-	.sync = file_sync,
-	.close = file_close,
-};
 
 static int check_type(const struct stat *st)
 {
@@ -99,6 +122,32 @@ static int inspect(int fd, uint64_t *size)
 	*size = (uint64_t)st.st_size;
 	return 0;
 }
+
+static int file_grow(void *context, uint64_t bytes)
+{
+	uint64_t size;
+	int err;
+
+	if (bytes > INT64_MAX)
+		return -EFBIG;
+	err = inspect(fd_of(context), &size);
+	if (err || bytes <= size)
+		return err;
+	/* A block device has no length that could be set. */
+	if (ftruncate(fd_of(context), (off_t)bytes) == 0)
+		return 0;
+	return errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+static const struct vblk_backing_ops file_ops = {
+	.preadv = file_preadv,
+	.pwritev = file_pwritev,
+	.sync = file_sync,
+	.discard = file_discard,
+	.write_zeroes = file_write_zeroes,
+	.grow = file_grow,
+	.close = file_close,
+};
 
 static int lock_whole(int fd, bool shared)
 {

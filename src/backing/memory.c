@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct memory {
 	uint8_t *bytes;
@@ -71,6 +72,45 @@ static ssize_t memory_pwritev(void *context, const struct iovec *iov, int count,
 	return n == 0 && wants_bytes(iov, count) ? -ENOSPC : n;
 }
 
+/*
+ * Whole pages go back to the kernel, which gives zeros for them when they are touched again; what
+ * sticks out at either end is cleared by hand.
+ */
+static int forget(const struct memory *memory, uint64_t from, uint64_t to)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t first = (from + page - 1) / page * page;
+	uint64_t last = to / page * page;
+
+	if (first >= last) {
+		memset(memory->bytes + from, 0, to - from);
+		return 0;
+	}
+	memset(memory->bytes + from, 0, first - from);
+	memset(memory->bytes + last, 0, to - last);
+	return madvise(memory->bytes + first, last - first, MADV_DONTNEED) < 0 ? -errno : 0;
+}
+
+static int memory_discard(void *context, uint64_t offset, uint64_t bytes)
+{
+	const struct memory *memory = context;
+	uint64_t from = vblk_min_u64(offset, memory->size);
+
+	return forget(memory, from, from + vblk_min_u64(bytes, memory->size - from));
+}
+
+static int memory_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	const struct memory *memory = context;
+
+	if (offset > memory->size || bytes > memory->size - offset)
+		return -ENOSPC;
+	if (flags & VBLK_ZEROES_UNMAP)
+		return forget(memory, offset, offset + bytes);
+	memset(memory->bytes + offset, 0, bytes);
+	return 0;
+}
+
 static void memory_close(void *context)
 {
 	struct memory *memory = context;
@@ -82,6 +122,8 @@ static void memory_close(void *context)
 static const struct vblk_backing_ops memory_ops = {
 	.preadv = memory_preadv,
 	.pwritev = memory_pwritev,
+	.discard = memory_discard,
+	.write_zeroes = memory_write_zeroes,
 	.close = memory_close,
 };
 

@@ -25,6 +25,8 @@ static const struct name operations[] = {
 	{ "read", VBLK_FAULTY_PREADV },
 	{ "write", VBLK_FAULTY_PWRITEV },
 	{ "flush", VBLK_FAULTY_SYNC },
+	{ "discard", VBLK_FAULTY_DISCARD },
+	{ "write-zeroes", VBLK_FAULTY_WRITE_ZEROES },
 };
 
 /* What files and disks fail with. Any other errno can be given as a number. */
@@ -161,9 +163,10 @@ static int set_action(struct reading *reading, const struct word *word)
 				       "'%s' beside '%s': a rule has one action (fault= may be "
 				       "given several times)",
 				       word->name, reading->action->name);
-	if (word->action == VBLK_FAULTY_SHORT && reading->rule->op == VBLK_FAULTY_SYNC)
+	if (word->action == VBLK_FAULTY_SHORT && reading->rule->op != VBLK_FAULTY_PREADV &&
+	    reading->rule->op != VBLK_FAULTY_PWRITEV)
 		return cmd_message_set(reading->message,
-				       "'short' is for read and write: a flush moves no bytes");
+				       "'short' is for read and write: the others move no bytes");
 	reading->action = word;
 	reading->rule->action = word->action;
 	return 0;

@@ -4,12 +4,12 @@
  *
  *     OP:ACTION[:first=N][:every=N][:count=N]
  *
- *     OP is read, write or flush. ACTION is one of
+ *     OP is read, write, flush, discard or write-zeroes. ACTION is one of
  *
  *     error=E      fail with the error E, a name like EIO or a number; nothing is moved
- *     short=BYTES  move at most so many bytes; not for flush
+ *     short=BYTES  move at most so many bytes; for read and write
  *     zero         move nothing and return 0: for a read the end of the file, for a write no
- *                  progress, for a flush success without a flush
+ *                  progress, for the others success without doing it
  *     delay=TIME   take so much longer: 200us, 10ms, 2s
  *     hang         never return
  *

@@ -9,9 +9,11 @@
 
 #include <cmocka.h>
 
-#define READ  VBLK_FAULTY_PREADV
-#define WRITE VBLK_FAULTY_PWRITEV
-#define FLUSH VBLK_FAULTY_SYNC
+#define READ	VBLK_FAULTY_PREADV
+#define WRITE	VBLK_FAULTY_PWRITEV
+#define FLUSH	VBLK_FAULTY_SYNC
+#define DISCARD VBLK_FAULTY_DISCARD
+#define ZEROES	VBLK_FAULTY_WRITE_ZEROES
 
 static void good_rules(void **state)
 {
@@ -27,6 +29,8 @@ static void good_rules(void **state)
 		{ "read:short=512", { READ, VBLK_FAULTY_SHORT, 512, 0, 0, 0 } },
 		{ "write:short=4k", { WRITE, VBLK_FAULTY_SHORT, 4096, 0, 0, 0 } },
 		{ "read:short=0", { READ, VBLK_FAULTY_SHORT, 0, 0, 0, 0 } },
+		{ "discard:error=EIO", { DISCARD, VBLK_FAULTY_ERROR, EIO, 0, 0, 0 } },
+		{ "write-zeroes:hang", { ZEROES, VBLK_FAULTY_HANG, 0, 0, 0, 0 } },
 		{ "flush:zero", { FLUSH, VBLK_FAULTY_ZERO, 0, 0, 0, 0 } },
 		{ "write:delay=10ms", { WRITE, VBLK_FAULTY_DELAY, 10000000, 0, 0, 0 } },
 		{ "read:hang", { READ, VBLK_FAULTY_HANG, 0, 0, 0, 0 } },
@@ -88,8 +92,9 @@ static void good_rules_are_taken(void **state)
 	vblk_backing_unref(base);
 }
 
-#define OPERATIONS "a rule begins with one of read, write, flush, as in write:error=EIO:every=50"
-#define WORDS	   "the words are error=, short=, zero, delay=, hang, first=, every=, count="
+#define OPERATIONS \
+	"a rule begins with one of read, write, flush, discard, write-zeroes, as in write:error=EIO:every=50"
+#define WORDS "the words are error=, short=, zero, delay=, hang, first=, every=, count="
 #define ERRORS                                                                                 \
 	"a number from 1 to 4095 or one of EIO, EINTR, EAGAIN, ENOMEM, EPERM, EACCES, EROFS, " \
 	"ENOSPC, EDQUOT, EFBIG, EINVAL, EBADF, ENODEV, ENXIO, ESTALE, ETIMEDOUT is wanted"
@@ -119,7 +124,8 @@ static void bad_rules(void **state)
 				     "given several times)" },
 		{ "write:error=EIO:delay=1s", "'delay' beside 'error': a rule has one action "
 					      "(fault= may be given several times)" },
-		{ "flush:short=1", "'short' is for read and write: a flush moves no bytes" },
+		{ "discard:short=1", "'short' is for read and write: the others move no bytes" },
+		{ "flush:short=1", "'short' is for read and write: the others move no bytes" },
 		{ "write:zero=1", "'zero' takes no value" },
 		{ "write:hang=", "'hang' takes no value" },
 		{ "write:error", "'error' needs a value: error=..." },

@@ -20,6 +20,8 @@
 #define READ  VBLK_FAULTY_PREADV
 #define WRITE VBLK_FAULTY_PWRITEV
 #define SYNC  VBLK_FAULTY_SYNC
+#define FREE  VBLK_FAULTY_DISCARD
+#define ZERO  VBLK_FAULTY_WRITE_ZEROES
 
 #define DISK_SIZE 4096u
 /* Requests are of two buffers. */
@@ -72,6 +74,10 @@ static ssize_t call(struct vblk_backing *backing, enum vblk_faulty_op op)
 		return vblk_backing_preadv(backing, iov, 2, 100);
 	if (op == WRITE)
 		return vblk_backing_pwritev(backing, iov, 2, 100);
+	if (op == FREE)
+		return vblk_backing_discard(backing, 100, REQUEST);
+	if (op == ZERO)
+		return vblk_backing_write_zeroes(backing, 100, REQUEST, 0);
 	return vblk_backing_sync(backing);
 }
 
@@ -91,6 +97,33 @@ static const struct sequence sequences[] = {
 	{ "no rule: read", { { 0 } }, READ, { 10, 10, 10, 10, 10, 10 }, 6 },
 	{ "no rule: write", { { 0 } }, WRITE, { 10, 10, 10, 10, 10, 10 }, 6 },
 	{ "no rule: sync", { { 0 } }, SYNC, { 0, 0, 0, 0, 0, 0 }, 6 },
+	{ "no rule: discard", { { 0 } }, FREE, { 0, 0, 0, 0, 0, 0 }, 6 },
+	{ "no rule: write zeroes", { { 0 } }, ZERO, { 0, 0, 0, 0, 0, 0 }, 6 },
+	{ "discard fails once",
+	  { { .op = FREE, .action = VBLK_FAULTY_ERROR, .value = EIO, .first = 2, .count = 1 } },
+	  FREE,
+	  { 0, -EIO, 0, 0, 0, 0 },
+	  5 },
+	{ "discard lies",
+	  { { .op = FREE, .action = VBLK_FAULTY_ZERO, .count = 2 } },
+	  FREE,
+	  { 0, 0, 0, 0, 0, 0 },
+	  4 },
+	{ "discard with a positive result",
+	  { { .op = FREE, .action = VBLK_FAULTY_EXCESS, .value = 3, .count = 1 } },
+	  FREE,
+	  { 3, 0, 0, 0, 0, 0 },
+	  6 },
+	{ "write zeroes is not supported",
+	  { { .op = ZERO, .action = VBLK_FAULTY_ERROR, .value = EOPNOTSUPP, .count = 1 } },
+	  ZERO,
+	  { -EOPNOTSUPP, 0, 0, 0, 0, 0 },
+	  5 },
+	{ "write zeroes with a positive result",
+	  { { .op = ZERO, .action = VBLK_FAULTY_EXCESS, .value = 512, .count = 1 } },
+	  ZERO,
+	  { 512, 0, 0, 0, 0, 0 },
+	  6 },
 	{ "every read fails",
 	  { { .op = READ, .action = VBLK_FAULTY_ERROR, .value = EIO } },
 	  READ,
@@ -302,6 +335,8 @@ static void rules_out_of_range_are_refused(void **state)
 		{ .op = READ, .action = VBLK_FAULTY_ERROR, .value = 0 },
 		{ .op = READ, .action = VBLK_FAULTY_ERROR, .value = 4096 },
 		{ .op = SYNC, .action = VBLK_FAULTY_SHORT, .value = 1 },
+		{ .op = FREE, .action = VBLK_FAULTY_SHORT, .value = 1 },
+		{ .op = ZERO, .action = VBLK_FAULTY_SHORT, .value = 1 },
 		{ .op = READ, .action = VBLK_FAULTY_EXCESS, .value = 0 },
 		{ .op = READ, .action = VBLK_FAULTY_EXCESS, .value = 1ull << 31 },
 	};
