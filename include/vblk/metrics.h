@@ -14,12 +14,16 @@
 VBLK_BEGIN_DECLS
 
 struct vblk_metrics_snapshot {
-	uint64_t reads_completed;   /* VIRTIO_BLK_T_IN requests that succeeded */
-	uint64_t bytes_read;	    /* bytes the backing gave for them, zero fill not counted */
-	uint64_t writes_completed;  /* VIRTIO_BLK_T_OUT requests that were written in full */
-	uint64_t bytes_written;	    /* bytes of those */
-	uint64_t flushes_completed; /* VIRTIO_BLK_T_FLUSH requests that succeeded */
-	uint64_t throttled;	    /* times that a request had to wait for tokens */
+	uint64_t reads_completed;    /* VIRTIO_BLK_T_IN requests that succeeded */
+	uint64_t bytes_read;	     /* bytes the backing gave for them, zero fill not counted */
+	uint64_t writes_completed;   /* VIRTIO_BLK_T_OUT requests that were written in full */
+	uint64_t bytes_written;	     /* bytes of those */
+	uint64_t flushes_completed;  /* VIRTIO_BLK_T_FLUSH requests that succeeded */
+	uint64_t discards_completed; /* VIRTIO_BLK_T_DISCARD requests that succeeded */
+	uint64_t bytes_discarded;    /* bytes of their ranges */
+	uint64_t write_zeroes_completed; /* VIRTIO_BLK_T_WRITE_ZEROES requests that succeeded */
+	uint64_t bytes_zeroed;		 /* bytes of their ranges */
+	uint64_t throttled;		 /* times that a request had to wait for tokens */
 	uint64_t io_errors;	    /* events: rejected chains, failed I/O, failed publishing */
 	uint64_t invalid_avail_idx; /* queues poisoned by an impossible avail.idx */
 	uint64_t throttled_now;	    /* gauge: queues whose next request waits for tokens */

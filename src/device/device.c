@@ -54,7 +54,7 @@ static void take_options(struct vblk_device *device, const struct vblk_device_op
 	device->worker_lost = options->worker_lost;
 	device->worker_lost_context = options->worker_lost_context;
 	device->disk.capacity_bytes = bytes - bytes % VBLK_SECTOR_SIZE;
-	device->disk.read_only = options->read_only;
+	device->disk.rules.read_only = options->read_only;
 	memcpy(device->disk.serial, serial, strlen(serial));
 	device->offered = vblk_features_offered(options->read_only);
 	vblk_config_fill(device->config_space, device->disk.capacity_bytes / VBLK_SECTOR_SIZE);

@@ -29,6 +29,10 @@ struct vblk_metrics {
 	_Atomic uint64_t writes_completed;
 	_Atomic uint64_t bytes_written;
 	_Atomic uint64_t flushes_completed;
+	_Atomic uint64_t discards_completed;
+	_Atomic uint64_t bytes_discarded;
+	_Atomic uint64_t write_zeroes_completed;
+	_Atomic uint64_t bytes_zeroed;
 	_Atomic uint64_t throttled;
 	_Atomic uint64_t io_errors;
 	_Atomic uint64_t invalid_avail_idx;
@@ -62,6 +66,18 @@ static inline void vblk_metrics_add_write(struct vblk_metrics *metrics, uint64_t
 static inline void vblk_metrics_add_flush(struct vblk_metrics *metrics)
 {
 	vblk_metrics_count(&metrics->flushes_completed, 1);
+}
+
+static inline void vblk_metrics_add_discard(struct vblk_metrics *metrics, uint64_t bytes)
+{
+	vblk_metrics_count(&metrics->discards_completed, 1);
+	vblk_metrics_count(&metrics->bytes_discarded, bytes);
+}
+
+static inline void vblk_metrics_add_write_zeroes(struct vblk_metrics *metrics, uint64_t bytes)
+{
+	vblk_metrics_count(&metrics->write_zeroes_completed, 1);
+	vblk_metrics_count(&metrics->bytes_zeroed, bytes);
 }
 
 /* A request was refused for lack of tokens, for the first time or again. */

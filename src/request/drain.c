@@ -172,7 +172,7 @@ static bool may_pass(struct vblk_drain *drain, uint64_t *wait_ns)
 {
 	if (vblk_throttle_is_unlimited(&drain->throttle))
 		return true;
-	return vblk_throttle_take(&drain->throttle, drain->request.data_len,
+	return vblk_throttle_take(&drain->throttle, vblk_request_cost(&drain->request),
 				  vblk_clock_now(&drain->config.clock), wait_ns);
 }
 
@@ -215,7 +215,7 @@ static enum step serve_one(struct vblk_drain *drain, unsigned *published, uint64
 	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
 	verdict = vblk_request_parse(&drain->request, &drain->chain, &queue->view,
-				     drain->config.disk.read_only);
+				     &drain->config.disk.rules);
 	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, wait_ns))
 		return stall(drain);
 	clear_stall(drain);

@@ -8,24 +8,12 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
+#include "request/attempt.h"
+#include "request/ranges.h"
 
 static struct vblk_transfer failed(int error, const char *what)
 {
 	return (struct vblk_transfer){ .error = error, .what = what };
-}
-
-/* Whether a call that returned `ret` should be made again; counts up to the limit. */
-static bool is_interrupted(struct vblk_io *io, ssize_t ret)
-{
-	return ret == -EINTR && ++io->interrupts <= VBLK_EINTR_MAX;
-}
-
-/* A negative result as an errno; one that is none would not survive the narrower type. */
-static int to_errno(ssize_t ret)
-{
-	const ssize_t errno_max = 4095;
-
-	return ret < -errno_max ? -EIO : (int)ret;
 }
 
 /* Finds the request's place on the disk and maps its data. */
@@ -66,10 +54,10 @@ static int move_all(struct vblk_io *io, const struct vblk_request *request, vect
 			return -ECANCELED;
 		ret = move(io->disk->backing, &iovecs->vec[iovecs->first], (int)iovecs->count,
 			   offset + *done);
-		if (is_interrupted(io, ret))
+		if (vblk_io_is_interrupted(io, ret))
 			continue;
 		if (ret < 0)
-			return to_errno(ret);
+			return vblk_io_errno(ret);
 		if (ret == 0)
 			return 0;
 		/* More than was asked for: the backing is broken, and so is what it counted. */
@@ -89,8 +77,8 @@ static int sync_backing(struct vblk_io *io)
 		if (vblk_lease_is_revoked(io->lease))
 			return -ECANCELED;
 		ret = vblk_backing_sync(io->disk->backing);
-	} while (is_interrupted(io, ret));
-	return ret > 0 ? -EIO : to_errno(ret); /* there is nothing that a sync could count */
+	} while (vblk_io_is_interrupted(io, ret));
+	return vblk_io_result(ret);
 }
 
 static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_request *request)
@@ -101,6 +89,23 @@ static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_re
 	transfer.error = prepare(io, request, &offset, &transfer.what);
 	if (transfer.error == 0)
 		transfer.error = move_all(io, request, vblk_backing_preadv, offset, &transfer.done);
+	return transfer;
+}
+
+/* What comes after the bytes of a change, if the driver cannot flush. */
+static void make_stable(struct vblk_io *io, struct vblk_transfer *transfer)
+{
+	if (transfer->error < 0 || !io->disk->stable_writes)
+		return;
+	transfer->what = "write could not be made stable";
+	transfer->error = sync_backing(io);
+}
+
+static struct vblk_transfer transfer_ranges(struct vblk_io *io, const struct vblk_request *request)
+{
+	struct vblk_transfer transfer = vblk_ranges_transfer(io, request);
+
+	make_stable(io, &transfer);
 	return transfer;
 }
 
@@ -117,10 +122,7 @@ static struct vblk_transfer transfer_out(struct vblk_io *io, const struct vblk_r
 		return transfer;
 	if (transfer.done < request->data_len)
 		return failed(-EIO, "write made no progress");
-	if (io->disk->stable_writes) {
-		transfer.what = "write could not be made stable";
-		transfer.error = sync_backing(io);
-	}
+	make_stable(io, &transfer);
 	return transfer;
 }
 
@@ -134,6 +136,9 @@ struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_requ
 		return transfer_out(io, request);
 	case VIRTIO_BLK_T_FLUSH:
 		return (struct vblk_transfer){ .error = sync_backing(io), .what = "flush failed" };
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return transfer_ranges(io, request);
 	default: /* GET_ID has all it needs */
 		return (struct vblk_transfer){ .error = 0 };
 	}
@@ -148,6 +153,10 @@ const char *vblk_io_name(const struct vblk_request *request)
 		return "write";
 	case VIRTIO_BLK_T_FLUSH:
 		return "flush";
+	case VIRTIO_BLK_T_DISCARD:
+		return "discard";
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return "write zeroes";
 	default:
 		return "get-id";
 	}
@@ -231,6 +240,12 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 		break;
 	case VIRTIO_BLK_T_FLUSH:
 		vblk_metrics_add_flush(io->metrics);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+		vblk_metrics_add_discard(io->metrics, vblk_request_range_bytes(request));
+		break;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		vblk_metrics_add_write_zeroes(io->metrics, vblk_request_range_bytes(request));
 		break;
 	default:
 		ret = write_serial(io, request);

@@ -20,7 +20,7 @@
 struct vblk_disk {
 	struct vblk_backing *backing;
 	uint64_t capacity_bytes; /* a multiple of VBLK_SECTOR_SIZE */
-	bool read_only;
+	struct vblk_request_rules rules;
 	/*
 	 * The driver cannot flush (it took neither VIRTIO_BLK_F_FLUSH nor CONFIG_WCE), so every
 	 * write is made stable before it is answered (specification 5.2.6.2).

@@ -128,6 +128,11 @@ static struct data collect_data(struct vblk_request *request, const struct vblk_
 	return data;
 }
 
+static bool has_ranges(uint32_t type)
+{
+	return type == VIRTIO_BLK_T_DISCARD || type == VIRTIO_BLK_T_WRITE_ZEROES;
+}
+
 static bool carries_data(uint32_t type)
 {
 	return type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_OUT || type == VIRTIO_BLK_T_GET_ID;
@@ -146,17 +151,28 @@ static const char *check_size(uint32_t type, uint32_t data_len)
 	return NULL;
 }
 
+static struct vblk_verdict may_have_ranges(bool negotiated, bool read_only)
+{
+	if (!negotiated)
+		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
+	return read_only ? refuse("range of a read-only disk is to be changed") : run;
+}
+
 /* What needs no disk: refusals of a read-only device, and types that nobody knows. */
-static struct vblk_verdict classify(uint32_t type, bool read_only)
+static struct vblk_verdict classify(uint32_t type, const struct vblk_request_rules *rules)
 {
 	switch (type) {
 	case VIRTIO_BLK_T_IN:
 	case VIRTIO_BLK_T_GET_ID:
 		return run;
 	case VIRTIO_BLK_T_OUT:
-		return read_only ? refuse("write to a read-only disk") : run;
+		return rules->read_only ? refuse("write to a read-only disk") : run;
 	case VIRTIO_BLK_T_FLUSH:
-		return read_only ? reply(VIRTIO_BLK_S_OK, NULL) : run;
+		return rules->read_only ? reply(VIRTIO_BLK_S_OK, NULL) : run;
+	case VIRTIO_BLK_T_DISCARD:
+		return may_have_ranges(rules->discard, rules->read_only);
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return may_have_ranges(rules->write_zeroes, rules->read_only);
 	default:
 		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
 	}
@@ -166,11 +182,78 @@ static const char *check_direction(uint32_t type, const struct data *data)
 {
 	if (type == VIRTIO_BLK_T_OUT)
 		return data->writable ? "data to write is not readable" : NULL;
+	if (has_ranges(type))
+		return data->writable ? "ranges are not readable" : NULL;
 	return data->readable ? "buffer to fill is not writable" : NULL;
 }
 
+#define RANGE_SIZE sizeof(struct virtio_blk_discard_write_zeroes)
+
+static struct vblk_verdict take_range(struct vblk_request *request, const uint8_t *bytes)
+{
+	uint32_t flags =
+		vblk_le32_get(bytes + offsetof(struct virtio_blk_discard_write_zeroes, flags));
+	struct vblk_range *range = &request->range[request->range_count++];
+
+	range->sector =
+		vblk_le64_get(bytes + offsetof(struct virtio_blk_discard_write_zeroes, sector));
+	range->sectors = vblk_le32_get(
+		bytes + offsetof(struct virtio_blk_discard_write_zeroes, num_sectors));
+	range->unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+	/* Specification 5.2.6.2: flags that nobody knows, and unmap with a discard. */
+	if ((flags & ~(uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 ||
+	    (range->unmap && request->type == VIRTIO_BLK_T_DISCARD))
+		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
+	return range->sectors > VBLK_RANGE_SECTORS_MAX ? refuse("range has too many sectors") : run;
+}
+
+/* Reads the ranges out of the data, however that is cut. */
+static struct vblk_verdict read_ranges(struct vblk_request *request, struct vblk_memory_view *view)
+{
+	uint8_t bytes[VBLK_RANGES_MAX * RANGE_SIZE];
+	struct vblk_verdict verdict = run;
+	uint32_t have = 0;
+
+	if (request->data_len == 0 || request->data_len % RANGE_SIZE != 0)
+		return refuse("data is no list of ranges");
+	if (request->data_len > sizeof(bytes))
+		return refuse("too many ranges");
+	for (uint16_t i = 0; i < request->segment_count; i++) {
+		const struct vblk_segment *segment = &request->segment[i];
+
+		if (vblk_memory_copy_in(view, bytes + have, segment->addr, segment->len) < 0)
+			return refuse("ranges are not in guest memory");
+		have += segment->len;
+	}
+	for (uint32_t at = 0; at < have && verdict.action == VBLK_ACTION_RUN; at += RANGE_SIZE)
+		verdict = take_range(request, bytes + at);
+	return verdict;
+}
+
+uint64_t vblk_request_range_bytes(const struct vblk_request *request)
+{
+	uint64_t sectors = 0;
+
+	for (uint16_t i = 0; i < request->range_count; i++)
+		sectors += request->range[i].sectors;
+	return sectors * VBLK_SECTOR_SIZE;
+}
+
+uint64_t vblk_request_cost(const struct vblk_request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_DISCARD: /* data names what costs nothing */
+		return 0;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return vblk_request_range_bytes(request);
+	default:
+		return request->data_len;
+	}
+}
+
 struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
-				       struct vblk_memory_view *view, bool read_only)
+				       struct vblk_memory_view *view,
+				       const struct vblk_request_rules *rules)
 {
 	uint8_t header[HEADER_SIZE];
 	struct vblk_verdict verdict;
@@ -179,6 +262,7 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 	struct cut cut;
 
 	request->head = chain->head;
+	request->range_count = 0;
 	if (chain->count > VBLK_CHAIN_MAX)
 		return drop("chain has too many descriptors");
 	wrong = find_status(chain, &request->status_addr);
@@ -195,9 +279,11 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 	wrong = check_size(request->type, request->data_len);
 	if (wrong)
 		return refuse(wrong);
-	verdict = classify(request->type, read_only);
+	verdict = classify(request->type, rules);
 	if (verdict.action != VBLK_ACTION_RUN)
 		return verdict;
 	wrong = check_direction(request->type, &data);
-	return wrong ? refuse(wrong) : run;
+	if (wrong)
+		return refuse(wrong);
+	return has_ranges(request->type) ? read_ranges(request, view) : run;
 }

@@ -21,6 +21,19 @@ struct vblk_segment {
 	uint32_t len;
 };
 
+/* The most ranges and sectors of a DISCARD or WRITE_ZEROES, offered as max_*_seg, max_*_sectors. */
+#define VBLK_RANGES_MAX 16u
+#define VBLK_RANGE_SECTORS_MAX                                            \
+	(1u << 22) /* 2 GiB: what zeros cost by hand has to end some time \
+		    */
+
+/* One of its ranges. */
+struct vblk_range {
+	uint64_t sector;
+	uint32_t sectors;
+	bool unmap; /* WRITE_ZEROES: the space may be given back */
+};
+
 struct vblk_request {
 	uint16_t head;
 	uint32_t type; /* VIRTIO_BLK_T_* */
@@ -29,6 +42,18 @@ struct vblk_request {
 	uint32_t data_len; /* sum over the segments: at most 130 MiB */
 	uint16_t segment_count;
 	struct vblk_segment segment[VBLK_CHAIN_MAX];
+
+	/* DISCARD and WRITE_ZEROES: what the data says, read once and checked but for the end of
+	 * the disk. Otherwise none. */
+	uint16_t range_count;
+	struct vblk_range range[VBLK_RANGES_MAX];
+};
+
+/* What a request may be, by what the disk is and by the features that the driver took. */
+struct vblk_request_rules {
+	bool read_only;
+	bool discard;	   /* VIRTIO_BLK_F_DISCARD */
+	bool write_zeroes; /* VIRTIO_BLK_F_WRITE_ZEROES */
 };
 
 enum vblk_action {
@@ -44,11 +69,18 @@ struct vblk_verdict {
 };
 
 /*
- * Reads the request out of a chain and judges it. The header is read from guest memory exactly
- * once. On VBLK_ACTION_REPLY and _RUN, head and status_addr are set; on _RUN all of it, and the
- * data has the direction and the size that the type wants.
+ * Reads the request out of a chain and judges it. Header and ranges are read from guest memory
+ * exactly once. On VBLK_ACTION_REPLY and _RUN, head and status_addr are set; on _RUN all of it, and
+ * the data has the direction and the size that the type wants.
  */
 struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
-				       struct vblk_memory_view *view, bool read_only);
+				       struct vblk_memory_view *view,
+				       const struct vblk_request_rules *rules);
+
+/* The bytes of all ranges of a DISCARD or WRITE_ZEROES. */
+uint64_t vblk_request_range_bytes(const struct vblk_request *request);
+
+/* The bytes that a request costs: those it moves, and those it makes zero. */
+uint64_t vblk_request_cost(const struct vblk_request *request);
 
 #endif

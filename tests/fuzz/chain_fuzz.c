@@ -286,6 +286,7 @@ static void expect_vectors(void)
 
 static void take_apart(void)
 {
+	const struct vblk_request_rules rules = { .read_only = run.read_only };
 	struct vblk_verdict verdict;
 
 	vblk_memory_view_init(&run.view, arena_memory());
@@ -295,7 +296,7 @@ static void take_apart(void)
 	vblk_chain_walk(run.chain, &run.view, run.driver.desc, run.driver.size, run.head);
 	oracle_walk(&run.want_chain, MODEL, run.driver.desc, run.driver.size, run.head);
 	expect_chain();
-	verdict = vblk_request_parse(run.request, run.chain, &run.view, run.read_only);
+	verdict = vblk_request_parse(run.request, run.chain, &run.view, &rules);
 	oracle_judge(&run.want, &run.want_chain, MODEL, run.read_only);
 	FUZZ_TRACE("     %u descriptors, gate %u, action %d", run.chain->count, run.want.gate,
 		   (int)verdict.action);

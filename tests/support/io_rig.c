@@ -126,6 +126,12 @@ void io_rig_counters_at(struct io_rig *rig, const struct vblk_metrics_snapshot *
 	expect_equal("bytes_written", got.bytes_written, want->bytes_written, file, line);
 	expect_equal("flushes_completed", got.flushes_completed, want->flushes_completed, file,
 		     line);
+	expect_equal("discards_completed", got.discards_completed, want->discards_completed, file,
+		     line);
+	expect_equal("bytes_discarded", got.bytes_discarded, want->bytes_discarded, file, line);
+	expect_equal("write_zeroes_completed", got.write_zeroes_completed,
+		     want->write_zeroes_completed, file, line);
+	expect_equal("bytes_zeroed", got.bytes_zeroed, want->bytes_zeroed, file, line);
 	expect_equal("io_errors", got.io_errors, want->io_errors, file, line);
 	expect_equal("warnings", rig->warnings, want->io_errors, file, line);
 	expect_equal("interrupts", got.interrupts, want->interrupts, file, line);

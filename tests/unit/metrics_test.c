@@ -42,6 +42,10 @@ static void assert_counters(const struct vblk_metrics *metrics,
 	assert_int_equal(got.writes_completed, expected->writes_completed);
 	assert_int_equal(got.bytes_written, expected->bytes_written);
 	assert_int_equal(got.flushes_completed, expected->flushes_completed);
+	assert_int_equal(got.discards_completed, expected->discards_completed);
+	assert_int_equal(got.bytes_discarded, expected->bytes_discarded);
+	assert_int_equal(got.write_zeroes_completed, expected->write_zeroes_completed);
+	assert_int_equal(got.bytes_zeroed, expected->bytes_zeroed);
 	assert_int_equal(got.throttled, expected->throttled);
 	assert_int_equal(got.io_errors, expected->io_errors);
 	assert_int_equal(got.invalid_avail_idx, expected->invalid_avail_idx);
@@ -88,6 +92,10 @@ static void c06_record_flush_touches_only_flushes(void **state)
 {
 	vblk_metrics_add_flush(*state);
 	ASSERT_COUNTERS(*state, .flushes_completed = 1);
+	vblk_metrics_add_discard(*state, 4096);
+	vblk_metrics_add_write_zeroes(*state, 512);
+	ASSERT_COUNTERS(*state, .flushes_completed = 1, .discards_completed = 1,
+			.bytes_discarded = 4096, .write_zeroes_completed = 1, .bytes_zeroed = 512);
 }
 
 static void c07_stalled_inc_adds_each_call(void **state)

@@ -34,6 +34,10 @@
 #define UNMAPPED 0x200000u
 #define SECTOR	 0x0123456789abcdefull
 
+/* What the disks of these tests allow. */
+static const struct vblk_request_rules anything = { .read_only = false };
+static const struct vblk_request_rules read_only = { .read_only = true };
+
 static struct ram ram;
 
 static int setup(void **state)
@@ -82,7 +86,7 @@ static void add(struct writer *writer, uint32_t len, uint16_t flags)
 static struct vblk_verdict parse(const struct writer *writer, struct vblk_request *request)
 {
 	memset(request, 0xee, sizeof(*request));
-	return vblk_request_parse(request, &writer->chain, &ram.view, false);
+	return vblk_request_parse(request, &writer->chain, &ram.view, &anything);
 }
 
 /* The segments carry the `length` bytes from `address` on, in that order, none of them empty. */
@@ -405,7 +409,7 @@ static void test_D_LAYOUT_2_flush_with_empty_descriptors(void **state)
 		add(&writer, 0, flags);
 		add(&writer, 1, W);
 		expect_request(&writer, FLUSH, 0);
-		verdict = vblk_request_parse(&request, &writer.chain, &ram.view, true);
+		verdict = vblk_request_parse(&request, &writer.chain, &ram.view, &read_only);
 		assert_int_equal(verdict.action, VBLK_ACTION_REPLY);
 		assert_int_equal(verdict.status, VIRTIO_BLK_S_OK);
 	}
@@ -508,7 +512,7 @@ static void test_D_LAYOUT_data_behind_the_header_does_not_wrap(void **state)
 	add(&writer, 16 + 512, 0);
 	add(&writer, 1, W);
 	writer.chain.desc[0].addr = UINT64_MAX - 15;
-	verdict = vblk_request_parse(&request, &writer.chain, &edge.view, false);
+	verdict = vblk_request_parse(&request, &writer.chain, &edge.view, &anything);
 	ram_destroy(&edge);
 	assert_int_equal(verdict.action, VBLK_ACTION_REPLY);
 	assert_int_equal(verdict.status, VIRTIO_BLK_S_IOERR);

@@ -61,6 +61,10 @@
 #define NOT_READABLE "data to write is not readable"
 #define NOT_TO_FILL  "buffer to fill is not writable"
 
+/* What the disks of these tests allow. */
+static const struct vblk_request_rules anything = { .read_only = false };
+static const struct vblk_request_rules read_only = { .read_only = true };
+
 static struct ram ram;
 
 static int setup(void **state)
@@ -112,7 +116,8 @@ static struct vblk_verdict parse(const struct shape *shape, struct vblk_request 
 
 	put_header(HEADER, shape->type, 0);
 	memset(request, 0xee, sizeof(*request));
-	return vblk_request_parse(request, &chain, &ram.view, shape->read_only);
+	return vblk_request_parse(request, &chain, &ram.view,
+				  shape->read_only ? &read_only : &anything);
 }
 
 static void expect_verdict(size_t i, struct vblk_verdict got, enum vblk_action action,
@@ -164,17 +169,17 @@ static void test_gate_1_chain_that_is_too_long_is_dropped(void **state)
 	for (uint64_t i = 1; i < VBLK_CHAIN_MAX; i++)
 		chain.desc[i] = (struct vblk_desc){ DATA + 512 * i, 512, W, 0 };
 	chain.desc[VBLK_CHAIN_MAX - 1] = (struct vblk_desc){ STATUS, 1, W, 0 };
-	expect_verdict(0, vblk_request_parse(&request, &chain, &ram.view, false), VBLK_ACTION_RUN,
-		       0, NULL);
+	expect_verdict(0, vblk_request_parse(&request, &chain, &ram.view, &anything),
+		       VBLK_ACTION_RUN, 0, NULL);
 	assert_int_equal(request.segment_count, VBLK_SEG_MAX);
 	assert_int_equal(request.data_len, 512 * VBLK_SEG_MAX);
 	chain.count++;
-	expect_verdict(1, vblk_request_parse(&request, &chain, &ram.view, false), VBLK_ACTION_DROP,
-		       0, TOO_MANY);
+	expect_verdict(1, vblk_request_parse(&request, &chain, &ram.view, &anything),
+		       VBLK_ACTION_DROP, 0, TOO_MANY);
 	/* Before gate 2: the last one seen is no status either. */
 	chain.desc[VBLK_CHAIN_MAX - 1].flags = 0;
-	expect_verdict(2, vblk_request_parse(&request, &chain, &ram.view, false), VBLK_ACTION_DROP,
-		       0, TOO_MANY);
+	expect_verdict(2, vblk_request_parse(&request, &chain, &ram.view, &anything),
+		       VBLK_ACTION_DROP, 0, TOO_MANY);
 }
 
 static void test_gate_2_chain_without_a_status_byte_is_dropped(void **state)
@@ -505,8 +510,8 @@ static void test_V4_header_is_little_endian(void **state)
 
 	(void)state;
 	ram_put(&ram, HEADER, header, sizeof(header));
-	expect_verdict(0, vblk_request_parse(&request, &chain, &ram.view, false), VBLK_ACTION_RUN,
-		       0, NULL);
+	expect_verdict(0, vblk_request_parse(&request, &chain, &ram.view, &anything),
+		       VBLK_ACTION_RUN, 0, NULL);
 	assert_int_equal(request.head, 300);
 	assert_int_equal(request.type, OUT);
 	assert_true(request.sector == 0xf1f2f3f4f5f6f7f8);
@@ -559,7 +564,8 @@ static void test_V4_D_SNAPSHOT_header_is_read_once(void **state)
 	assert_int_equal(pthread_create(&driver, NULL, be_fickle, ram_at(&ram, HEADER)), 0);
 	for (int i = 0; i < 200000; i++) {
 		struct vblk_request request;
-		const char *reason = vblk_request_parse(&request, &chain, &ram.view, false).reason;
+		const char *reason =
+			vblk_request_parse(&request, &chain, &ram.view, &anything).reason;
 		const char *want = fate_of_a_buffer_to_fill(request.type);
 
 		torn += want && reason ? strcmp(want, reason) != 0 : want != reason;
