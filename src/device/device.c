@@ -58,7 +58,7 @@ static void take_options(struct vblk_device *device, const struct vblk_device_op
 	memcpy(device->disk.serial, serial, strlen(serial));
 	device->offered = vblk_features_offered(options->read_only);
 	vblk_config_fill(device->config_space, device->disk.capacity_bytes / VBLK_SECTOR_SIZE);
-	vblk_queue_layout_reset(&device->layout);
+	vblk_queue_layout_reset(&device->layout, VBLK_DEVICE_QUEUE_SIZE);
 	if (bytes > 0 && bytes < VBLK_SECTOR_SIZE)
 		vblk_log_emit(&device->log, VBLK_LOG_WARN, "disk is smaller than a sector",
 			      VBLK_FIELD_UINT("instance", device->instance),

@@ -21,6 +21,9 @@
 /* Queues of a device; the request queue has index 0. */
 #define VBLK_QUEUE_COUNT 1u
 
+/* Entries of a queue, at most and unless the driver wants fewer (QueueNumMax). */
+#define VBLK_DEVICE_QUEUE_SIZE 256u
+
 struct vblk_device {
 	/* Constant from creation on. */
 	uint32_t instance;

@@ -91,7 +91,7 @@ void vblk_device_reset(struct vblk_device *device)
 	device->accepted = 0;
 	atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
 	vblk_device_stop(device);
-	vblk_queue_layout_reset(&device->layout);
+	vblk_queue_layout_reset(&device->layout, VBLK_DEVICE_QUEUE_SIZE);
 	/* Nobody drains any more: from here on nothing can set what is cleared. */
 	vblk_engine_forget(device->engine);
 	vblk_port_reset(device->port);

@@ -80,7 +80,7 @@ uint32_t vblk_device_queue_size_max(struct vblk_device *device)
 	vblk_device_lock(device);
 	sel = device->queue_sel;
 	vblk_device_unlock(device);
-	return sel < VBLK_QUEUE_COUNT ? VBLK_QUEUE_SIZE_MAX : 0;
+	return sel < VBLK_QUEUE_COUNT ? VBLK_DEVICE_QUEUE_SIZE : 0;
 }
 
 bool vblk_device_queue_is_ready(struct vblk_device *device)
@@ -103,7 +103,8 @@ static bool queue_is_open(const struct vblk_device *device)
 void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size)
 {
 	vblk_device_lock(device);
-	if (queue_is_open(device) && vblk_queue_layout_set_size(&device->layout, size) < 0)
+	if (queue_is_open(device) &&
+	    vblk_queue_layout_set_size(&device->layout, size, VBLK_DEVICE_QUEUE_SIZE) < 0)
 		vblk_log_emit(&device->log, VBLK_LOG_WARN, "driver wrote an illegal queue size",
 			      VBLK_FIELD_UINT("instance", device->instance),
 			      VBLK_FIELD_UINT("size", size));

@@ -192,6 +192,7 @@ int vblk_memory_copy_out(struct vblk_memory_view *view, uint64_t address, const 
 		if (!guest)
 			return -EFAULT;
 		copy_to_guest(guest, in, piece);
+		vblk_dirty_mark(view->dirty, address, piece);
 	}
 	return 0;
 }
@@ -206,6 +207,7 @@ int vblk_memory_zero(struct vblk_memory_view *view, uint64_t address, uint64_t l
 		if (!guest)
 			return -EFAULT;
 		memset(guest, 0, piece);
+		vblk_dirty_mark(view->dirty, address, piece);
 	}
 	return 0;
 }

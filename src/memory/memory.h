@@ -16,6 +16,8 @@
 
 #include <vblk/memory.h>
 
+#include "memory/dirty.h"
+
 struct vblk_memory_region {
 	uint64_t start; /* first guest-physical address */
 	uint64_t last;	/* last guest-physical address, inclusive: a region may end at 2^64 */
@@ -25,12 +27,13 @@ struct vblk_memory_region {
 struct vblk_memory_view {
 	const struct vblk_memory *memory;
 	const struct vblk_memory_region *recent; /* NULL: none yet */
+	const struct vblk_dirty_log *dirty;	 /* where writes are recorded; NULL: nowhere */
 };
 
 /* From here on vblk_memory_add_region answers -EBUSY. Any thread. */
 void vblk_memory_seal(struct vblk_memory *memory);
 
-/* Starts a view of a sealed map. The map must outlive the view. */
+/* Starts a view of a sealed map, without a log. The map must outlive the view. */
 void vblk_memory_view_init(struct vblk_memory_view *view, const struct vblk_memory *memory);
 
 /* The region that holds `address`, or NULL; moves view->recent. */
@@ -59,7 +62,8 @@ static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64
 
 /*
  * Copies `length` bytes between guest memory at `address` and a host buffer, over any number of
- * regions. Returns 0, or -EFAULT if any byte is not mapped; the part before it was copied.
+ * regions. Returns 0, or -EFAULT if any byte is not mapped; the part before it was copied. What
+ * goes out is recorded in the view's log.
  * These are for the small structures of the protocol, not for data.
  */
 VBLK_MUST_USE int vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,

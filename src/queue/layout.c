@@ -5,14 +5,14 @@
 #include <errno.h>
 #include <linux/virtio_ring.h>
 
-void vblk_queue_layout_reset(struct vblk_queue_layout *layout)
+void vblk_queue_layout_reset(struct vblk_queue_layout *layout, uint16_t size)
 {
-	*layout = (struct vblk_queue_layout){ .size = VBLK_QUEUE_SIZE_MAX };
+	*layout = (struct vblk_queue_layout){ .size = size };
 }
 
-int vblk_queue_layout_set_size(struct vblk_queue_layout *layout, uint16_t size)
+int vblk_queue_layout_set_size(struct vblk_queue_layout *layout, uint16_t size, uint16_t max)
 {
-	if (size == 0 || size > VBLK_QUEUE_SIZE_MAX || (size & (size - 1)) != 0)
+	if (size == 0 || size > max || (size & (size - 1)) != 0)
 		return -EINVAL;
 	layout->size = size;
 	return 0;

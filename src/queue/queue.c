@@ -92,6 +92,7 @@ static int store16(struct vblk_queue *queue, const struct vblk_queue_window *win
 	if (!at)
 		return -EFAULT;
 	__atomic_store_n(at, htole16(value), __ATOMIC_RELEASE);
+	vblk_dirty_mark(queue->view.dirty, window->address + offset, sizeof(*at));
 	return 0;
 }
 
@@ -103,6 +104,7 @@ static int store32(struct vblk_queue *queue, const struct vblk_queue_window *win
 	if (!at)
 		return -EFAULT;
 	__atomic_store_n(at, htole32(value), __ATOMIC_RELAXED);
+	vblk_dirty_mark(queue->view.dirty, window->address + offset, sizeof(*at));
 	return 0;
 }
 
@@ -134,6 +136,17 @@ void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *
 	window_open(&queue->used, &queue->view, layout->used, avail_event_offset(queue) + 2);
 }
 
+int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx)
+{
+	return load16(queue, &queue->used, USED_IDX, used_idx);
+}
+
+void vblk_queue_continue(struct vblk_queue *queue, uint16_t next_avail, uint16_t next_used)
+{
+	queue->next_avail = next_avail;
+	queue->next_used = next_used;
+}
+
 /* Heads are below the queue's size wherever these two are called. */
 static bool is_in_flight(const struct vblk_queue *queue, uint16_t head)
 {
@@ -148,6 +161,11 @@ static void set_in_flight(struct vblk_queue *queue, uint16_t head, bool in_fligh
 		queue->in_flight[head / 64] |= bit;
 	else
 		queue->in_flight[head / 64] &= ~bit;
+}
+
+void vblk_queue_adopt(struct vblk_queue *queue, uint16_t head)
+{
+	set_in_flight(queue, head, true);
 }
 
 int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head)

@@ -16,7 +16,8 @@
 
 #include "memory/memory.h"
 
-#define VBLK_QUEUE_SIZE_MAX 256u
+/* The longest ring that can be served. What a transport offers is its own affair. */
+#define VBLK_QUEUE_SIZE_MAX 1024u
 
 struct vblk_queue_layout {
 	uint16_t size; /* a power of two, at most VBLK_QUEUE_SIZE_MAX */
@@ -32,15 +33,16 @@ enum vblk_half {
 	VBLK_HALF_HIGH,
 };
 
-/* The state after a reset: not ready, the maximum size, all addresses 0. */
-void vblk_queue_layout_reset(struct vblk_queue_layout *layout);
+/* The state after a reset: not ready, all addresses 0, the size that the transport offers. */
+void vblk_queue_layout_reset(struct vblk_queue_layout *layout, uint16_t size);
 
 /*
  * Each setter keeps the old value and returns -EINVAL if the new one is not legal: a size that is
- * 0, above the maximum or no power of two; an address that, both halves merged, is not aligned to
+ * 0, above `max` or no power of two; an address that, both halves merged, is not aligned to
  * 16 (descriptor table), 2 (available ring) or 4 (used ring).
  */
-VBLK_MUST_USE int vblk_queue_layout_set_size(struct vblk_queue_layout *layout, uint16_t size);
+VBLK_MUST_USE int vblk_queue_layout_set_size(struct vblk_queue_layout *layout, uint16_t size,
+					     uint16_t max);
 VBLK_MUST_USE int vblk_queue_layout_set_desc(struct vblk_queue_layout *layout, enum vblk_half half,
 					     uint32_t value);
 VBLK_MUST_USE int vblk_queue_layout_set_avail(struct vblk_queue_layout *layout, enum vblk_half half,
@@ -85,6 +87,15 @@ struct vblk_queue {
 /* Puts a queue to work on guest memory, which must outlive it, with all indices 0. */
 void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *layout,
 		      bool event_idx, const struct vblk_memory *memory);
+
+/* The used.idx that the ring holds, which only we write. Returns 0 or -EFAULT. */
+VBLK_MUST_USE int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx);
+
+/* Goes on where another has stopped, before anything is taken. */
+void vblk_queue_continue(struct vblk_queue *queue, uint16_t next_avail, uint16_t next_used);
+
+/* A head (below the size) that another took from the ring and did not answer is ours now. */
+void vblk_queue_adopt(struct vblk_queue *queue, uint16_t head);
 
 /*
  * Takes the next available head.

@@ -310,7 +310,7 @@ static void test_M6_queue_gate_by_status_and_selector(void **state)
 				uint32_t value = queue_registers[r] == 0x044 ? 1 : 0x80;
 				struct registers want;
 
-				vblk_queue_layout_reset(&g.device->layout);
+				vblk_queue_layout_reset(&g.device->layout, 256);
 				plant_status(&g, status);
 				guest_write32(&g, VIRTIO_MMIO_QUEUE_SEL, selectors[s]);
 				want = look(&g);

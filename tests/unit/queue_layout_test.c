@@ -22,7 +22,7 @@ static void test_Q1_sizes_are_powers_of_two_up_to_256(void **state)
 		bool legal = size == 1 || size == 2 || size == 4 || size == 8 || size == 16 ||
 			     size == 32 || size == 64 || size == 128 || size == 256;
 
-		assert_int_equal(vblk_queue_layout_set_size(&layout, (uint16_t)size),
+		assert_int_equal(vblk_queue_layout_set_size(&layout, (uint16_t)size, 256),
 				 legal ? 0 : -EINVAL);
 		assert_int_equal(layout.size, legal ? size : 3);
 	}
@@ -52,7 +52,7 @@ static void test_Q2_halves_merge_with_the_other_half(void **state)
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(areas); i++) {
 		struct vblk_queue_layout layout;
 
-		vblk_queue_layout_reset(&layout);
+		vblk_queue_layout_reset(&layout, 256);
 		assert_int_equal(areas[i].set(&layout, VBLK_HALF_LOW, 0xfffffff0), 0);
 		assert_int_equal(*area(&layout, i), 0xfffffff0);
 		assert_int_equal(areas[i].set(&layout, VBLK_HALF_HIGH, 0xffffffff), 0);
@@ -76,7 +76,7 @@ static void test_Q2_misaligned_address_is_dropped_whole(void **state)
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(areas); i++) {
 		struct vblk_queue_layout layout;
 
-		vblk_queue_layout_reset(&layout);
+		vblk_queue_layout_reset(&layout, 256);
 		*area(&layout, i) = 0x500001000;
 		for (uint32_t low = 0x2000; low <= 0x2020; low++) {
 			bool legal = low % areas[i].align == 0;
@@ -95,7 +95,7 @@ static void test_Q3_reset_values(void **state)
 	struct vblk_queue_layout layout = { 4, true, 0x10, 0x20, 0x30 };
 
 	(void)state;
-	vblk_queue_layout_reset(&layout);
+	vblk_queue_layout_reset(&layout, 256);
 	assert_int_equal(layout.size, 256);
 	assert_false(layout.ready);
 	assert_int_equal(layout.desc, 0);
