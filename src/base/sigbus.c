@@ -135,6 +135,11 @@ bool vblk_sigbus_has_failed(int range)
 	return atomic_load(&table[range].failed);
 }
 
+void vblk_sigbus_mute(int range)
+{
+	atomic_store(&table[range].event_fd, -1);
+}
+
 void vblk_sigbus_forget(int range)
 {
 	atomic_store(&table[range].end, 0);

@@ -31,13 +31,16 @@ VBLK_MUST_USE int vblk_sigbus_install(void);
 
 /*
  * Watches a whole mapping: `start` and `length` are multiples of its page size. `event_fd` is
- * written when a page has failed (-1: nobody is told) and stays open until the range is forgotten.
- * Returns a number from 0 on that names the range, or -ENOSPC.
+ * written when a page has failed (-1: nobody is told) and stays open until the range is muted or
+ * forgotten. Returns a number from 0 on that names the range, or -ENOSPC.
  */
 VBLK_MUST_USE int vblk_sigbus_watch(void *start, size_t length, int event_fd);
 
 /* Whether a page of it has failed: it holds zeros now. */
 bool vblk_sigbus_has_failed(int range);
+
+/* Nobody is told of this range any more; it goes on being watched. */
+void vblk_sigbus_mute(int range);
 
 /* Before the range is unmapped, and when nobody touches it any more. */
 void vblk_sigbus_forget(int range);

@@ -79,6 +79,26 @@ static void a_range_that_fails_holds_zeros(void **state)
 	close(event);
 }
 
+static void a_range_that_is_muted_tells_nobody(void **state)
+{
+	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct shared shared = map_file();
+	int range;
+
+	(void)state;
+	assert_int_equal(vblk_sigbus_install(), 0);
+	range = vblk_sigbus_watch((void *)(uintptr_t)shared.at, PAGES * PAGE, event);
+	assert_true(range >= 0);
+	vblk_sigbus_mute(range);
+	assert_int_equal(ftruncate(shared.fd, 0), 0);
+	assert_int_equal(shared.at[0], 0);
+	assert_true(vblk_sigbus_has_failed(range));
+	assert_false(is_readable(event));
+	vblk_sigbus_forget(range);
+	unmap(&shared);
+	close(event);
+}
+
 static void only_the_range_that_fails_is_replaced(void **state)
 {
 	struct shared one = map_file(), other = map_file();
@@ -237,6 +257,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elsewhere_it_is_as_before),
 		cmocka_unit_test(a_range_that_fails_holds_zeros),
+		cmocka_unit_test(a_range_that_is_muted_tells_nobody),
 		cmocka_unit_test(only_the_range_that_fails_is_replaced),
 		cmocka_unit_test(a_range_that_was_forgotten_can_be_watched_again),
 		cmocka_unit_test(the_table_has_an_end),
