@@ -226,9 +226,14 @@ void rig_advance_clock(uint64_t ns)
 static void expect_counters(void)
 {
 	static const char *const names[] = {
-		"reads_completed",   "bytes_read",    "writes_completed", "bytes_written",
-		"flushes_completed", "throttled",     "io_errors",	  "invalid_avail_idx",
-		"throttled_now",     "notifications", "interrupts",
+		"reads_completed",   "bytes_read",
+		"writes_completed",  "bytes_written",
+		"flushes_completed", "discards_completed",
+		"bytes_discarded",   "write_zeroes_completed",
+		"bytes_zeroed",	     "throttled",
+		"io_errors",	     "invalid_avail_idx",
+		"throttled_now",     "notifications",
+		"interrupts",
 	};
 	struct vblk_metrics_snapshot now;
 	uint64_t got[COUNT(names)], old[COUNT(names)], due[COUNT(names)];
