@@ -15,9 +15,30 @@
  *     vblk_device_destroy()
  *
  * Threads: all functions here may be called from any thread unless they say otherwise; what
- * changes the device is serialised inside. Exceptions: vblk_device_create and _destroy are called
- * once and alone, and a device with VBLK_ENGINE_INLINE takes no lock at all, so everything that
- * concerns it comes from one thread at a time.
+ * changes the device is serialised inside by a lock of its own. Exceptions: vblk_device_create and
+ * _destroy are called once and alone, and a device with VBLK_ENGINE_INLINE takes no lock at all, so
+ * everything that concerns it comes from one thread at a time.
+ *
+ * Waiting: a reset (Status := 0) and vblk_device_destroy wait for the worker, at most as long as
+ * `stop_timeout_ms`, and a reset holds the device's lock meanwhile. So for that time wait, too:
+ * vblk_device_set_memory, _pause, _resume, _set_throttle and _set_placement, and those register
+ * writes of other vCPUs that vblk/mmio.h names. All else here, and every register read, never
+ * waits, but for vblk_device_wait_paused, whose purpose it is.
+ *
+ * Callbacks of a device (log, clock, interrupt, worker_lost, and the operations of its backing)
+ * must not call into it, with one exception. With VBLK_ENGINE_INLINE the interrupt callback and the
+ * operations of the backing run on the stack of the call that made the device serve its queue, and
+ * may call whatever there is for this device, as the guest's code that they stand for would, save
+ * vblk_device_destroy and vblk_device_wait_paused (nobody else could bring what it waits for).
+ * Then:
+ *   - a notification, vblk_device_run, vblk_device_resume and new limits are remembered. They
+ *     return at once, do not serve the queue, and take effect when the outer call has ended its
+ *     pass over the queue; vblk_device_next_deadline says "now" if there is something to do;
+ *   - a pause ends that pass after the request in hand; the rest begins, and is acknowledged,
+ *     before the outer call returns;
+ *   - a reset is over when it returns. The request in hand is carried out by the backing but not
+ *     answered, and nothing more of the old life reaches the guest. The driver may set the device
+ *     up again from there; it is served from the next call on.
  */
 #ifndef VBLK_DEVICE_H
 #define VBLK_DEVICE_H
@@ -70,10 +91,22 @@ struct vblk_placement {
 	size_t cpu_count;     /* 0: no restriction; at most 1024 are kept */
 };
 
+/* What a device offers to drivers. */
+enum vblk_feature_set {
+	/* All there is. Bits may be added in later versions; drivers take what they know. */
+	VBLK_FEATURES_ALL,
+	/*
+	 * VERSION_1, EVENT_IDX, SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH and, of a read-only disk, RO;
+	 * the configuration space ends with blk_size.
+	 */
+	VBLK_FEATURES_BASE,
+};
+
 /* Fill with zeros, then set what matters: 0 is the default of every field. */
 struct vblk_device_options {
 	enum vblk_engine_kind engine;
 	enum vblk_undeliverable on_undeliverable;
+	enum vblk_feature_set features;
 
 	/*
 	 * Size of the disk in bytes, at most 2^63-1. 0: what the backing says. It is rounded
@@ -94,15 +127,20 @@ struct vblk_device_options {
 	/* Longest wait for a worker to stop, in milliseconds. 0: 1000. */
 	uint32_t stop_timeout_ms;
 
-	/* Where the worker may run; all zero: wherever its creator may. Copied. */
+	/*
+	 * Where the worker may run; all zero: wherever the thread may that calls
+	 * vblk_device_create (and if that cannot be told, the one that sets DRIVER_OK). Copied.
+	 * A worker runs under SCHED_OTHER, whatever the policy of the vCPU that starts it.
+	 */
 	struct vblk_placement placement;
 
 	/* Where messages go. Copied; see vblk/log.h for how long its context must live. */
 	struct vblk_log log;
 
 	/*
-	 * The clock of the throttle: nanoseconds that never go backwards. NULL: CLOCK_MONOTONIC.
-	 * Called from whichever thread runs the engine or starts it. Its context, like those of
+	 * The clock of all limits: nanoseconds that never go backwards. NULL: CLOCK_MONOTONIC.
+	 * Called from whichever thread runs the engine or starts it, and from those that make
+	 * register accesses, for the limit on messages (vblk/log.h). Its context, like those of
 	 * the callbacks, must live as long as that of the log.
 	 */
 	uint64_t (*clock)(void *context);
@@ -113,16 +151,26 @@ struct vblk_device_options {
 	 * interrupt: from the thread that runs the engine, or from the one that sets DRIVER_OK on
 	 * a device that cannot start, with the device's lock held. NULL: the eventfd is used. It
 	 * must not block, must not wait for a lock that somebody holds while calling into the
-	 * device, and must not call into the device, not even one with VBLK_ENGINE_INLINE.
+	 * device, and must not call into the device, unless that has VBLK_ENGINE_INLINE: then it
+	 * may do what is said at the top of this file.
 	 */
 	void (*interrupt)(void *context);
 	void *interrupt_context;
 
 	/*
-	 * Called when the device has lost its worker and cannot serve the guest until it is reset
-	 * (`error` is what pthread_create or a descriptor said) or, with -ETIMEDOUT, created anew:
-	 * the worker did not stop in time and was abandoned. May be NULL. It is called with the
-	 * device's lock held and must not call into the device.
+	 * Called when the device has lost its worker and serves the guest no longer. The driver is
+	 * told by NEEDS_RESET and an interrupt; after -ETIMEDOUT, when it sets DRIVER_OK next.
+	 * `error`:
+	 *   -ETIMEDOUT  the worker did not stop in time, at a reset or destroy, and was abandoned:
+	 *               only a device created anew serves again. From the thread that stops it.
+	 *   otherwise   it could not be started (what pthread_create or a descriptor said), from
+	 *               the thread that sets DRIVER_OK or binds the memory; or a worker that ran
+	 *               cannot wait for events any more and ends (what epoll_wait said: somebody
+	 *               closed its descriptors), from the worker's own thread. A reset and
+	 *               DRIVER_OK start another.
+	 * From the worker's thread it is called without the device's lock and perhaps at the same
+	 * time as anything else, a reset included, which waits for its return; otherwise with the
+	 * lock held. It must not call into the device in any case, must not block, and may be NULL.
 	 */
 	void (*worker_lost)(void *context, int error);
 	void *worker_lost_context;
@@ -152,8 +200,15 @@ VBLK_API VBLK_MUST_USE int vblk_device_create(const struct vblk_device_options *
 VBLK_API void vblk_device_destroy(struct vblk_device *device);
 
 /*
- * Binds guest memory, of which the device takes a reference. The first call counts: later ones
- * change nothing, log a warning and return -EALREADY. To be called before the guest runs.
+ * Binds guest memory, of which the device takes a reference. To be called before the guest runs;
+ * but if the driver has set DRIVER_OK already, this starts the device.
+ *
+ * Returns 0; or
+ *   -EALREADY   memory is bound: nothing changed, a warning is logged;
+ *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN
+ *               the memory is bound, but the start that was due failed. The driver has been told
+ *               by NEEDS_RESET and an interrupt, the embedder also by `worker_lost`; the next
+ *               start is the driver's, by a reset and DRIVER_OK.
  */
 VBLK_API VBLK_MUST_USE int vblk_device_set_memory(struct vblk_device *device,
 						  struct vblk_memory *memory);
@@ -186,15 +241,19 @@ VBLK_API uint32_t vblk_device_instance(const struct vblk_device *device);
 VBLK_API struct vblk_metrics *vblk_device_metrics(const struct vblk_device *device);
 
 /*
- * For VBLK_ENGINE_INLINE: when vblk_device_run should be called next for a request that waits
- * for tokens. Returns true and sets *deadline_ns on the device's clock, or false if nothing
- * waits. Always false with VBLK_ENGINE_WORKER, which has a timer of its own.
+ * For VBLK_ENGINE_INLINE: when vblk_device_run should be called next. Returns true and sets
+ * *deadline_ns on the device's clock: the time when a request that waits for tokens may pass (at
+ * most a second away), or now, if a pass over the queue reached its bound or something was asked
+ * for from inside of it. False: nothing waits, or the device is paused or not started. To be asked
+ * after each call that may have served the queue. Always false with VBLK_ENGINE_WORKER, which has
+ * a timer of its own.
  */
 VBLK_API bool vblk_device_next_deadline(const struct vblk_device *device, uint64_t *deadline_ns);
 
 /*
  * For VBLK_ENGINE_INLINE: serves what can be served now, as a notification does; also what a
- * notification left over because it reached its bound. Harmless at any time and in any state.
+ * notification left over because it reached its bound. One call serves at most as many requests
+ * as the queue is long. Harmless at any time and in any state.
  */
 VBLK_API void vblk_device_run(struct vblk_device *device);
 
@@ -208,7 +267,8 @@ VBLK_API VBLK_MUST_USE int vblk_device_set_throttle(struct vblk_device *device,
 						    const struct vblk_throttle *throttle);
 
 /*
- * Changes where workers run, from the next start (DRIVER_OK) on.
+ * Changes where workers run, from the next start (DRIVER_OK) on. All zero: where the thread could
+ * that created the device.
  * Returns 0, or -EINVAL (cpu_count without cpus).
  */
 VBLK_API VBLK_MUST_USE int vblk_device_set_placement(struct vblk_device *device,
@@ -219,25 +279,34 @@ VBLK_API VBLK_MUST_USE int vblk_device_set_placement(struct vblk_device *device,
  *
  * A paused device has no request in hand, changes nothing in guest memory and raises no
  * interrupt. The driver notices nothing but time: notifications are kept. Buckets of the throttle
- * go on filling. A reset or destroy ends the pause.
+ * go on filling.
+ *
+ * A pause is a level: vblk_device_pause sets it, vblk_device_resume, a reset and destroy clear it.
+ * It is kept where nothing runs yet, and by a device whose worker is lost: one that is started
+ * while it is set is at rest from the start and serves nothing before the resume. Registers work
+ * as ever during a pause, so a driver may reset the device and with that end it. A coordinator that
+ * wants to keep the guest still has to pause the vCPUs as well.
  */
 
 /*
- * Asks the worker to rest after the request in hand, and returns at once. Several calls count as
- * one. Returns true if exactly one acknowledgement follows on the parked eventfd for this call;
- * false if none does, because no worker runs (the device is at rest) or a pause is on already.
+ * Sets the level, which asks the worker to rest after the request in hand, and does not wait for
+ * that. Several calls count as one. Returns true if exactly one acknowledgement follows on the
+ * parked eventfd for this call: when the worker has come to rest, or when that is moot, by a
+ * resume, a reset, destroy or the loss of the worker. False if none does, because no worker runs
+ * (the device is at rest, and will be when one starts) or a pause is on already.
  * With VBLK_ENGINE_INLINE the rest begins and is acknowledged within the call.
  */
 VBLK_API bool vblk_device_pause(struct vblk_device *device);
 
 /*
- * Ends the pause, also one that the worker has not answered yet, and serves what was notified
- * meanwhile. Returns true if there is a worker that leaves its rest: vblk_device_is_paused turns
- * false shortly. False: there is nothing to wait for.
+ * Clears the level, also of a pause that the worker has not answered yet, and lets it serve what
+ * was notified meanwhile. Returns true if there is a worker that leaves its rest:
+ * vblk_device_is_paused turns false shortly. False: there is nothing to wait for; no worker runs
+ * and the device stays at rest, or it is one with VBLK_ENGINE_INLINE, which has served already.
  */
 VBLK_API bool vblk_device_resume(struct vblk_device *device);
 
-/* Whether the device is at rest: paused, or without a worker. Lock-free. */
+/* Whether the device is at rest: parked, or without a worker that runs. Lock-free. */
 VBLK_API bool vblk_device_is_paused(const struct vblk_device *device);
 
 /* Waits until the device is at rest. Returns 0 or -ETIMEDOUT. */

@@ -6,6 +6,11 @@
  * options of a device; without one, messages go nowhere. A message is a fixed text (safe to
  * match in tests and alerts) plus fields that carry the values.
  *
+ * Messages that a guest can cause again and again (chains that make no sense, requests that fail)
+ * are limited for each device: 10 at once, and then 10 a second. What is held back is counted, and
+ * the next of these messages that passes carries the count as its last field, `suppressed`. The
+ * counters (vblk_device_metrics) miss nothing.
+ *
  * The callback may be called from any thread that calls into the library and from the device's
  * worker threads, also from several at once. It must not call back into the device that logs.
  * The message and the fields live only for the duration of the call.

@@ -6,8 +6,13 @@
  * Any thread may call them, vCPU threads above all, also several at once: the device serialises
  * what needs it, and neither call waits for the disk. The one exception is a write of 0 to
  * Status (a reset), which waits for the worker to finish its current request, at most for the
- * device's stop timeout. A device with the inline engine takes no lock: there the calls, and all
- * others on the device, come from one thread, and a QueueNotify does the I/O before it returns.
+ * device's stop timeout. While it waits, so do other writes to Status, to DriverFeatures, and to
+ * QueueNum, QueueReady and the queue's addresses. Reads, QueueNotify, InterruptACK and the
+ * selectors never wait.
+ *
+ * A device with the inline engine takes no lock: there the calls, and all others on the device,
+ * come from one thread, and a QueueNotify does the I/O before it returns. What may be called from
+ * inside of that, vblk/device.h says.
  */
 #ifndef VBLK_MMIO_H
 #define VBLK_MMIO_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The ready-made log callback: one line per message, written at once so that lines stay whole. */
+/*
+ * The ready-made log callback: one line per message, written at once so that lines stay whole. And
+ * the limit on messages, which is a bucket kept as the moment when it will be full.
+ */
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -28,6 +31,25 @@ __attribute__((format(printf, 2, 3))) static void line_add(struct line *line, co
 	if (n < 0)
 		return;
 	line->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+bool vblk_log_limit_pass(struct vblk_log_limit *limit, uint64_t now_ns, uint64_t *suppressed)
+{
+	const uint64_t room = (uint64_t)(VBLK_LOG_BURST - 1) * VBLK_LOG_INTERVAL_NS;
+	uint64_t full_at = atomic_load_explicit(&limit->full_at, memory_order_relaxed);
+	uint64_t from;
+
+	do {
+		from = full_at > now_ns ? full_at : now_ns;
+		if (from - now_ns > room) {
+			atomic_fetch_add_explicit(&limit->suppressed, 1, memory_order_relaxed);
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak_explicit(
+		&limit->full_at, &full_at, from + VBLK_LOG_INTERVAL_NS, memory_order_relaxed,
+		memory_order_relaxed));
+	*suppressed = atomic_exchange_explicit(&limit->suppressed, 0, memory_order_relaxed);
+	return true;
 }
 
 const char *vblk_log_level_name(enum vblk_log_level level)

@@ -106,14 +106,17 @@ int vblk_device_create(const struct vblk_device_options *options, struct vblk_ba
 	dev->instance = atomic_fetch_add_explicit(&next_instance, 1, memory_order_relaxed);
 	dev->disk.backing = vblk_backing_ref(backing);
 	take_options(dev, options, &info);
+	vblk_cpus_set_home(&dev->cpus);
 	ret = vblk_cpus_from_placement(&options->placement, &dev->cpus);
 	if (ret == 0)
 		ret = vblk_metrics_create(&dev->metrics);
 	if (ret == 0)
 		ret = vblk_port_create(options->interrupt, options->interrupt_context,
 				       &options->log, dev->metrics, &dev->port);
-	if (ret == 0)
+	if (ret == 0) {
+		vblk_port_set_owner(dev->port, dev->instance, &dev->clock);
 		ret = create_engine(options->engine, &dev->engine);
+	}
 	if (ret < 0) {
 		free_device(dev);
 		return ret;
@@ -147,7 +150,7 @@ int vblk_device_set_memory(struct vblk_device *device, struct vblk_memory *memor
 		vblk_memory_seal(memory);
 		device->memory = vblk_memory_ref(memory);
 		atomic_store_explicit(&device->memory_bound, true, memory_order_release);
-		vblk_device_start(device);
+		ret = vblk_device_start(device);
 	}
 	vblk_device_unlock(device);
 	return ret;

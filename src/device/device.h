@@ -5,6 +5,10 @@
  * A transport (virtio-mmio, vhost-user) decodes accesses and calls the operations below; the core
  * holds every bit of state and takes its own lock, so a transport needs none. Operations that the
  * device's state does not allow are ignored, as the specification lets a device do.
+ *
+ * A reset holds the lock while it waits for a worker, as long as the stop timeout. What can be read
+ * is therefore read without the lock, and what only selects is written without it: a vCPU that
+ * looks at a device never waits for another one that resets it.
  */
 #ifndef VBLK_DEVICE_DEVICE_H
 #define VBLK_DEVICE_DEVICE_H
@@ -13,6 +17,8 @@
 #include <stdatomic.h>
 #include <vblk/device.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "device/config.h"
 #include "engine/engine.h"
 #include "queue/queue.h"
@@ -41,17 +47,18 @@ struct vblk_device {
 	struct vblk_port *port;
 	struct vblk_engine *engine;
 
-	/* Readable without the lock. */
+	/* Without the lock. */
+	_Atomic uint32_t device_features_sel;
+	_Atomic uint32_t driver_features_sel;
+	_Atomic uint32_t queue_sel;
 	_Atomic uint32_t config_generation;
+	atomic_bool queue_ready; /* what layout.ready says, for those who read */
 	atomic_bool memory_bound;
 	atomic_bool unbound_warned; /* one warning about missing memory between resets */
 
 	/* Under the lock. */
 	pthread_mutex_t lock;
 	struct vblk_memory *memory;
-	uint32_t device_features_sel;
-	uint32_t driver_features_sel;
-	uint32_t queue_sel;
 	uint64_t accepted; /* the driver's features */
 	struct vblk_queue_layout layout;
 	struct vblk_throttle throttle;
@@ -59,24 +66,36 @@ struct vblk_device {
 	bool dead; /* a worker was abandoned: none is started again */
 };
 
+/*
+ * Logs what a guest can cause as often as it likes: within the device's limit, and with its
+ * instance as the first field.
+ */
+#define vblk_device_log_guest(device, level, message, ...)                      \
+	vblk_log_emit_limited(&(device)->log, &(device)->port->log_limit,       \
+			      vblk_clock_now(&(device)->clock), level, message, \
+			      VBLK_FIELD_UINT("instance", (device)->instance), ##__VA_ARGS__)
+
 /* No-ops where nothing else runs. */
 void vblk_device_lock(struct vblk_device *device);
 void vblk_device_unlock(struct vblk_device *device);
 
-/* --- Operations of a transport; each takes the lock as it needs. --- */
+/* --- Operations of a transport; each takes the lock unless it says that it is lock-free --- */
 
-/* 32 bits of the offered features, chosen by the selector; 0 for selectors above 1. */
+/* 32 bits of the offered features, chosen by the selector; 0 for selectors above 1. Lock-free. */
 void vblk_device_select_device_features(struct vblk_device *device, uint32_t sel);
-uint32_t vblk_device_read_features(struct vblk_device *device);
+uint32_t vblk_device_read_features(const struct vblk_device *device);
 
-/* 32 bits of the driver's features; only between DRIVER and FEATURES_OK. */
+/*
+ * 32 bits of the driver's features; they are written only between DRIVER and FEATURES_OK. The
+ * selector is lock-free.
+ */
 void vblk_device_select_driver_features(struct vblk_device *device, uint32_t sel);
 void vblk_device_write_features(struct vblk_device *device, uint32_t value);
 
-/* The queue that the queue operations mean. There is one, with index 0. */
+/* The queue that the queue operations mean. There is one, with index 0. Lock-free. */
 void vblk_device_select_queue(struct vblk_device *device, uint32_t index);
-uint32_t vblk_device_queue_size_max(struct vblk_device *device);
-bool vblk_device_queue_is_ready(struct vblk_device *device);
+uint32_t vblk_device_queue_size_max(const struct vblk_device *device);
+bool vblk_device_queue_is_ready(const struct vblk_device *device);
 
 /* Only between FEATURES_OK and DRIVER_OK. */
 void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size);
@@ -104,8 +123,11 @@ void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, 
 
 /* --- Inside the core: lifecycle.c, with the lock held --- */
 
-/* Starts the engine if the driver is ready and memory is bound. */
-void vblk_device_start(struct vblk_device *device);
+/*
+ * Starts the engine if the driver is ready and memory is bound. Returns 0, also when it is too
+ * early; or why there is no engine: a negative errno, of which driver and embedder have been told.
+ */
+int vblk_device_start(struct vblk_device *device);
 
 /* Stops it, within the stop timeout. */
 void vblk_device_stop(struct vblk_device *device);

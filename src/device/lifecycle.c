@@ -12,7 +12,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
-#include "base/log.h"
 #include "device/device.h"
 
 /*
@@ -49,28 +48,38 @@ static void report_loss(struct vblk_device *device, int error)
 		device->worker_lost(device->worker_lost_context, error);
 }
 
-void vblk_device_start(struct vblk_device *device)
+/*
+ * NEEDS_RESET comes last: with the inline engine its interrupt may reset the device, and whatever
+ * came behind that would be said of another life.
+ */
+int vblk_device_start(struct vblk_device *device)
 {
 	struct vblk_drain_config config;
+	struct vblk_engine_host host;
 	int ret;
 
 	if (!(vblk_device_status(device) & VIRTIO_CONFIG_S_DRIVER_OK) || !device->memory)
-		return;
+		return 0;
 	if (device->dead) {
-		vblk_log_emit(&device->log, VBLK_LOG_ERROR,
-			      "driver started a device whose worker was abandoned",
-			      VBLK_FIELD_UINT("instance", device->instance));
+		vblk_device_log_guest(device, VBLK_LOG_ERROR,
+				      "driver started a device whose worker was abandoned");
 		vblk_port_set_needs_reset(device->port);
-		return;
+		return -EIO;
 	}
 	describe(device, &config);
-	ret = vblk_engine_start(device->engine, &config, &device->cpus);
+	host = (struct vblk_engine_host){
+		.cpus = device->cpus,
+		.lost = device->worker_lost,
+		.lost_context = device->worker_lost_context,
+	};
+	ret = vblk_engine_start(device->engine, &config, &host);
 	if (ret == 0)
-		return;
-	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "cannot start the worker",
-		      VBLK_FIELD_UINT("instance", device->instance), VBLK_FIELD_INT("error", ret));
-	vblk_port_set_needs_reset(device->port);
+		return 0;
+	vblk_device_log_guest(device, VBLK_LOG_ERROR, "cannot start the worker",
+			      VBLK_FIELD_INT("error", ret));
 	report_loss(device, ret);
+	vblk_port_set_needs_reset(device->port);
+	return ret;
 }
 
 void vblk_device_stop(struct vblk_device *device)
@@ -85,13 +94,14 @@ void vblk_device_stop(struct vblk_device *device)
 
 void vblk_device_reset(struct vblk_device *device)
 {
-	device->device_features_sel = 0;
-	device->driver_features_sel = 0;
-	device->queue_sel = 0;
+	atomic_store_explicit(&device->device_features_sel, 0, memory_order_relaxed);
+	atomic_store_explicit(&device->driver_features_sel, 0, memory_order_relaxed);
+	atomic_store_explicit(&device->queue_sel, 0, memory_order_relaxed);
 	device->accepted = 0;
 	atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
 	vblk_device_stop(device);
 	vblk_queue_layout_reset(&device->layout, VBLK_DEVICE_QUEUE_SIZE);
+	atomic_store_explicit(&device->queue_ready, false, memory_order_relaxed);
 	/* Nobody drains any more: from here on nothing can set what is cleared. */
 	vblk_engine_forget(device->engine);
 	vblk_port_reset(device->port);
@@ -154,13 +164,10 @@ int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throt
 
 int vblk_device_set_placement(struct vblk_device *device, const struct vblk_placement *placement)
 {
-	struct vblk_cpus cpus;
-	int ret = vblk_cpus_from_placement(placement, &cpus);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	vblk_device_lock(device);
-	device->cpus = cpus;
+	ret = vblk_cpus_from_placement(placement, &device->cpus);
 	vblk_device_unlock(device);
-	return 0;
+	return ret;
 }

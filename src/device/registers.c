@@ -3,7 +3,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
-#include "base/log.h"
 #include "device/device.h"
 #include "device/status.h"
 
@@ -30,73 +29,66 @@ uint32_t vblk_device_status(const struct vblk_device *device)
 	return atomic_load_explicit(&device->port->device_status, memory_order_acquire);
 }
 
+/*
+ * The selectors order nothing: a vCPU sees its own writes, and drivers keep to one vCPU at a time
+ * while they set up a device.
+ */
+static uint32_t selected(const _Atomic uint32_t *selector)
+{
+	return atomic_load_explicit(selector, memory_order_relaxed);
+}
+
 void vblk_device_select_device_features(struct vblk_device *device, uint32_t sel)
 {
-	vblk_device_lock(device);
-	device->device_features_sel = sel;
-	vblk_device_unlock(device);
+	atomic_store_explicit(&device->device_features_sel, sel, memory_order_relaxed);
 }
 
 void vblk_device_select_driver_features(struct vblk_device *device, uint32_t sel)
 {
-	vblk_device_lock(device);
-	device->driver_features_sel = sel;
-	vblk_device_unlock(device);
+	atomic_store_explicit(&device->driver_features_sel, sel, memory_order_relaxed);
 }
 
 void vblk_device_select_queue(struct vblk_device *device, uint32_t index)
 {
-	vblk_device_lock(device);
-	device->queue_sel = index;
-	vblk_device_unlock(device);
+	atomic_store_explicit(&device->queue_sel, index, memory_order_relaxed);
 }
 
-uint32_t vblk_device_read_features(struct vblk_device *device)
+uint32_t vblk_device_read_features(const struct vblk_device *device)
 {
-	uint32_t sel;
+	uint32_t sel = selected(&device->device_features_sel);
 
-	vblk_device_lock(device);
-	sel = device->device_features_sel;
-	vblk_device_unlock(device);
 	return sel < 2 ? (uint32_t)(device->offered >> (32 * sel)) : 0;
 }
 
 void vblk_device_write_features(struct vblk_device *device, uint32_t value)
 {
+	uint32_t sel = selected(&device->driver_features_sel);
+
 	vblk_device_lock(device);
 	if (vblk_status_features_open(vblk_device_status(device))) {
-		if (device->driver_features_sel == 0)
+		if (sel == 0)
 			device->accepted = (device->accepted & ~(uint64_t)UINT32_MAX) | value;
-		else if (device->driver_features_sel == 1)
+		else if (sel == 1)
 			device->accepted = (device->accepted & UINT32_MAX) | (uint64_t)value << 32;
 	}
 	vblk_device_unlock(device);
 }
 
-uint32_t vblk_device_queue_size_max(struct vblk_device *device)
+uint32_t vblk_device_queue_size_max(const struct vblk_device *device)
 {
-	uint32_t sel;
-
-	vblk_device_lock(device);
-	sel = device->queue_sel;
-	vblk_device_unlock(device);
-	return sel < VBLK_QUEUE_COUNT ? VBLK_DEVICE_QUEUE_SIZE : 0;
+	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT ? VBLK_DEVICE_QUEUE_SIZE : 0;
 }
 
-bool vblk_device_queue_is_ready(struct vblk_device *device)
+bool vblk_device_queue_is_ready(const struct vblk_device *device)
 {
-	bool ready;
-
-	vblk_device_lock(device);
-	ready = device->queue_sel < VBLK_QUEUE_COUNT && device->layout.ready;
-	vblk_device_unlock(device);
-	return ready;
+	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT &&
+	       atomic_load_explicit(&device->queue_ready, memory_order_relaxed);
 }
 
 /* Whether the driver may change the selected queue now. The lock is held. */
 static bool queue_is_open(const struct vblk_device *device)
 {
-	return device->queue_sel < VBLK_QUEUE_COUNT &&
+	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT &&
 	       vblk_status_queues_open(vblk_device_status(device));
 }
 
@@ -105,17 +97,18 @@ void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size)
 	vblk_device_lock(device);
 	if (queue_is_open(device) &&
 	    vblk_queue_layout_set_size(&device->layout, size, VBLK_DEVICE_QUEUE_SIZE) < 0)
-		vblk_log_emit(&device->log, VBLK_LOG_WARN, "driver wrote an illegal queue size",
-			      VBLK_FIELD_UINT("instance", device->instance),
-			      VBLK_FIELD_UINT("size", size));
+		vblk_device_log_guest(device, VBLK_LOG_WARN, "driver wrote an illegal queue size",
+				      VBLK_FIELD_UINT("size", size));
 	vblk_device_unlock(device);
 }
 
 void vblk_device_set_queue_ready(struct vblk_device *device, bool ready)
 {
 	vblk_device_lock(device);
-	if (queue_is_open(device))
+	if (queue_is_open(device)) {
 		device->layout.ready = ready;
+		atomic_store_explicit(&device->queue_ready, ready, memory_order_relaxed);
+	}
 	vblk_device_unlock(device);
 }
 
@@ -124,9 +117,9 @@ void vblk_device_set_queue_address(struct vblk_device *device, vblk_layout_sette
 {
 	vblk_device_lock(device);
 	if (queue_is_open(device) && set(&device->layout, half, value) < 0)
-		vblk_log_emit(&device->log, VBLK_LOG_WARN, "driver wrote a misaligned ring address",
-			      VBLK_FIELD_UINT("instance", device->instance),
-			      VBLK_FIELD_HEX("half", value));
+		vblk_device_log_guest(device, VBLK_LOG_WARN,
+				      "driver wrote a misaligned ring address",
+				      VBLK_FIELD_HEX("half", value));
 	vblk_device_unlock(device);
 }
 
@@ -136,9 +129,8 @@ void vblk_device_notify(struct vblk_device *device, uint32_t index)
 		return;
 	if (!atomic_load_explicit(&device->memory_bound, memory_order_acquire) &&
 	    !atomic_exchange_explicit(&device->unbound_warned, true, memory_order_relaxed))
-		vblk_log_emit(&device->log, VBLK_LOG_WARN,
-			      "driver notified a device that has no guest memory",
-			      VBLK_FIELD_UINT("instance", device->instance));
+		vblk_device_log_guest(device, VBLK_LOG_WARN,
+				      "driver notified a device that has no guest memory");
 	vblk_engine_notify(device->engine);
 }
 
@@ -163,50 +155,54 @@ void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, 
 	vblk_config_read(device->config_space, offset, data, length);
 }
 
+static void log_features(const struct vblk_device *device, const char *message)
+{
+	vblk_device_log_guest(device, VBLK_LOG_WARN, message,
+			      VBLK_FIELD_HEX("driver_features", device->accepted),
+			      VBLK_FIELD_HEX("device_features", device->offered),
+			      VBLK_FIELD_HEX("unadvertised", device->accepted & ~device->offered));
+}
+
+static void log_refusal(const struct vblk_device *device, const char *message, uint32_t current,
+			uint32_t value)
+{
+	vblk_device_log_guest(device, VBLK_LOG_WARN, message,
+			      VBLK_FIELD_HEX("device_status", current),
+			      VBLK_FIELD_HEX("requested", value));
+}
+
 /* Says why a status write was refused, or that the driver gave up. */
 static void log_status(const struct vblk_device *device, enum vblk_status_verdict verdict,
 		       uint32_t current, uint32_t value)
 {
-	const struct vblk_log *log = &device->log;
-
 	switch (verdict) {
 	case VBLK_STATUS_SAME:
 	case VBLK_STATUS_STEP:
 		break;
 	case VBLK_STATUS_GAVE_UP:
-		vblk_log_emit(log, VBLK_LOG_WARN, "driver gave up: it set FAILED",
-			      VBLK_FIELD_HEX("old", current), VBLK_FIELD_HEX("new", value));
+		vblk_device_log_guest(device, VBLK_LOG_WARN, "driver gave up: it set FAILED",
+				      VBLK_FIELD_HEX("old", current), VBLK_FIELD_HEX("new", value));
 		break;
 	case VBLK_STATUS_CLEARS:
-		vblk_log_emit(log, VBLK_LOG_WARN, "driver attempted to clear status bits",
-			      VBLK_FIELD_HEX("device_status", current),
-			      VBLK_FIELD_HEX("requested", value));
+		log_refusal(device, "driver attempted to clear status bits", current, value);
 		break;
 	case VBLK_STATUS_POISONED:
-		vblk_log_emit(log, VBLK_LOG_WARN,
-			      "device is in NEEDS_RESET: driver must write 0 to status first",
-			      VBLK_FIELD_HEX("device_status", current),
-			      VBLK_FIELD_HEX("requested", value));
+		log_refusal(device, "device is in NEEDS_RESET: driver must write 0 to status first",
+			    current, value);
 		break;
 	case VBLK_STATUS_LEGACY:
-		vblk_log_emit(log, VBLK_LOG_WARN,
-			      "FEATURES_OK refused: driver did not accept VERSION_1",
-			      VBLK_FIELD_HEX("driver_features", device->accepted),
-			      VBLK_FIELD_HEX("device_features", device->offered),
-			      VBLK_FIELD_HEX("unadvertised", device->accepted & ~device->offered));
+		log_features(device, "FEATURES_OK refused: driver did not accept VERSION_1");
 		break;
 	case VBLK_STATUS_UNOFFERED:
-		vblk_log_emit(log, VBLK_LOG_WARN,
-			      "FEATURES_OK refused: driver accepted unadvertised feature bits",
-			      VBLK_FIELD_HEX("driver_features", device->accepted),
-			      VBLK_FIELD_HEX("device_features", device->offered),
-			      VBLK_FIELD_HEX("unadvertised", device->accepted & ~device->offered));
+		log_features(device,
+			     "FEATURES_OK refused: driver accepted unadvertised feature bits");
 		break;
 	case VBLK_STATUS_ILLEGAL:
-		vblk_log_emit(log, VBLK_LOG_WARN, "illegal FSM transition of the status register",
-			      VBLK_FIELD_HEX("device_status", current),
-			      VBLK_FIELD_HEX("requested", value),
-			      VBLK_FIELD_HEX("new_bits", value & ~current));
+		vblk_device_log_guest(device, VBLK_LOG_WARN,
+				      "illegal FSM transition of the status register",
+				      VBLK_FIELD_HEX("device_status", current),
+				      VBLK_FIELD_HEX("requested", value),
+				      VBLK_FIELD_HEX("new_bits", value & ~current));
 		break;
 	}
 }
@@ -227,12 +223,14 @@ static void step_status(struct vblk_device *device, uint32_t value)
 							    value, memory_order_release,
 							    memory_order_acquire)) {
 			log_status(device, verdict, current, value);
+			/* What hinders it from starting, driver and embedder have been told. */
 			if (value == VBLK_STATUS_RUNNING)
-				vblk_device_start(device);
+				(void)vblk_device_start(device);
 			return;
 		}
 	}
 	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "status register does not settle",
+		      VBLK_FIELD_UINT("instance", device->instance),
 		      VBLK_FIELD_HEX("device_status", current), VBLK_FIELD_HEX("requested", value));
 }
 

@@ -8,7 +8,8 @@
  * it starts.
  *
  * vblk_engine_notify may be called from any thread at any time between create and destroy. All
- * other calls come from one thread at a time: the device's lock sees to that.
+ * other calls come from one thread at a time: the device's lock sees to that. An inline engine is
+ * called by one thread only, and, all calls but destroy, also from within its own drain.
  */
 #ifndef VBLK_ENGINE_ENGINE_H
 #define VBLK_ENGINE_ENGINE_H
@@ -19,9 +20,20 @@
 
 struct vblk_engine;
 
+/* What a worker is to know of the process around it. Copied at each start. */
+struct vblk_engine_host {
+	struct vblk_cpus cpus;
+	/*
+	 * Called by a worker that ends of itself, on its own thread, at most once. NULL: nobody
+	 * wants to know. The context lives as long as the worker.
+	 */
+	void (*lost)(void *context, int error);
+	void *lost_context;
+};
+
 struct vblk_engine_ops {
 	int (*start)(struct vblk_engine *engine, const struct vblk_drain_config *config,
-		     const struct vblk_cpus *cpus);
+		     const struct vblk_engine_host *host);
 	int (*stop)(struct vblk_engine *engine, uint32_t timeout_ms);
 	void (*notify)(struct vblk_engine *engine);
 	void (*forget)(struct vblk_engine *engine);
@@ -46,19 +58,24 @@ VBLK_MUST_USE int vblk_inline_engine_create(struct vblk_engine **engine);
 /*
  * Puts an idle engine to work. Everything it needs is made before anything runs, so a failure
  * (-ENOMEM, -EMFILE, -ENFILE, -EAGAIN from the creation of a thread) leaves it idle, with the
- * notifications that it remembers.
+ * notifications that it remembers. If a pause is on, it rests from the start.
+ *
+ * A worker that can no longer wait for events ends of itself: it sets NEEDS_RESET, is at rest for
+ * good and calls `lost`. The engine is not idle then; it wants to be stopped as any other.
  */
 VBLK_MUST_USE static inline int vblk_engine_start(struct vblk_engine *engine,
 						  const struct vblk_drain_config *config,
-						  const struct vblk_cpus *cpus)
+						  const struct vblk_engine_host *host)
 {
-	return engine->ops->start(engine, config, cpus);
+	return engine->ops->start(engine, config, host);
 }
 
 /*
- * Ends the drain after the request in hand. Returns 0: nothing runs any more, the engine is idle.
- * Or -ETIMEDOUT: what ran is stuck in the backing and was cut off. It keeps its references until
- * it returns by itself, cannot touch the guest any more, and the engine is idle.
+ * Ends the drain after the request in hand, and with it a pause, also one of an idle engine.
+ * Returns 0: nothing runs any more, the engine is idle. Or -ETIMEDOUT: what ran is stuck in the
+ * backing and was cut off. It keeps its references until it returns by itself, cannot touch the
+ * guest any more, and the engine is idle. So it is with an inline engine that is stopped from
+ * within its own drain, which returns 0 all the same: the request in hand is not answered.
  */
 VBLK_MUST_USE static inline int vblk_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
 {

@@ -3,6 +3,12 @@
  * The inline engine: the thread that notifies is the thread that drains. It takes no lock, starts
  * no thread and never sleeps; what it could not finish (a bound reached, a request that waits for
  * tokens) is left for vblk_engine_run, and next_deadline says when that is worth a call.
+ *
+ * A drain calls out: to the backing, and to whoever takes the interrupt. Both may call back into
+ * the engine, on top of the drain's own stack. Such a call changes what is remembered here and
+ * never the drain; the run that is under way takes it up when the drain has returned. A stop from
+ * there takes the drain's lease, so that it publishes nothing more, and leaves it to the run to
+ * free; what starts meanwhile has a drain of its own.
  */
 #include "engine/engine.h"
 
@@ -13,10 +19,13 @@
 
 struct inline_engine {
 	struct vblk_engine base;
-	struct vblk_drain *drain; /* NULL: idle */
-	bool pending;		  /* a notification came, or was not fully served */
-	bool waiting;		  /* the next request waits for tokens until `deadline_ns` */
+	struct vblk_drain *drain;   /* NULL: idle */
+	struct vblk_drain *running; /* what is on the stack: `drain`, or one that was stopped */
+	bool pending;		    /* a notification came, or was not fully served */
+	bool waiting;		    /* the next request waits for tokens until `deadline_ns` */
 	uint64_t deadline_ns;
+	bool limits_changed; /* during a run: `limits` are to be taken up behind it */
+	struct vblk_throttle limits;
 };
 
 static struct inline_engine *from_base(struct vblk_engine *engine)
@@ -24,16 +33,25 @@ static struct inline_engine *from_base(struct vblk_engine *engine)
 	return (struct inline_engine *)engine;
 }
 
-static void inline_run(struct vblk_engine *engine)
+static void free_drain(struct vblk_drain *drain)
 {
-	struct inline_engine *self = from_base(engine);
-	uint64_t wait_ns = 0;
+	vblk_drain_destroy(drain);
+	free(drain);
+}
 
-	if (!self->drain || self->base.park->level)
-		return;
-	self->pending = false;
-	self->waiting = false;
-	switch (vblk_drain_run(self->drain, &wait_ns)) {
+/* Other limits. A request that waits is looked at again with them. */
+static void take_limits(struct inline_engine *self)
+{
+	self->limits_changed = false;
+	vblk_drain_set_throttle(self->drain, &self->limits);
+	if (self->waiting)
+		self->pending = true;
+}
+
+/* What a drain that has returned leaves to be done. */
+static void take_result(struct inline_engine *self, enum vblk_drain_result result, uint64_t wait_ns)
+{
+	switch (result) {
 	case VBLK_DRAIN_DONE:
 		break;
 	case VBLK_DRAIN_MORE:
@@ -45,6 +63,30 @@ static void inline_run(struct vblk_engine *engine)
 			vblk_clock_now(&self->drain->config.clock) + vblk_retry_clamp(wait_ns);
 		break;
 	}
+}
+
+static void inline_run(struct vblk_engine *engine)
+{
+	struct inline_engine *self = from_base(engine);
+	struct vblk_drain *drain = self->drain;
+	enum vblk_drain_result result;
+	uint64_t wait_ns = 0;
+
+	if (!drain || self->running || vblk_park_is_paused(engine->park))
+		return;
+	self->pending = false;
+	self->waiting = false;
+	self->running = drain;
+	result = vblk_drain_run(drain, &wait_ns);
+	self->running = NULL;
+	if (self->drain != drain) {
+		free_drain(drain);
+	} else {
+		take_result(self, result, wait_ns);
+		if (self->limits_changed)
+			take_limits(self);
+	}
+	vblk_park_settle(engine->park);
 }
 
 static void inline_notify(struct vblk_engine *engine)
@@ -59,17 +101,20 @@ static void inline_notify(struct vblk_engine *engine)
 }
 
 static int inline_start(struct vblk_engine *engine, const struct vblk_drain_config *config,
-			const struct vblk_cpus *cpus)
+			const struct vblk_engine_host *host)
 {
 	struct inline_engine *self = from_base(engine);
+	struct vblk_drain_config own = *config;
 
-	(void)cpus;
+	(void)host;
 	self->drain = malloc(sizeof(*self->drain));
 	if (!self->drain)
 		return -ENOMEM;
-	vblk_drain_init(self->drain, config);
+	own.yield = &engine->park->yield;
+	vblk_drain_init(self->drain, &own);
 	vblk_park_begin(engine->park);
 	self->waiting = false;
+	self->limits_changed = false;
 	if (self->pending)
 		inline_run(engine);
 	return 0;
@@ -78,15 +123,16 @@ static int inline_start(struct vblk_engine *engine, const struct vblk_drain_conf
 static int inline_stop(struct vblk_engine *engine, uint32_t timeout_ms)
 {
 	struct inline_engine *self = from_base(engine);
+	struct vblk_drain *drain = self->drain;
 
 	(void)timeout_ms;
-	if (!self->drain)
-		return 0;
-	vblk_drain_destroy(self->drain);
-	free(self->drain);
 	self->drain = NULL;
 	self->waiting = false;
-	vblk_park_end(engine->park);
+	if (drain && drain == self->running)
+		vblk_lease_surrender(&drain->lease);
+	else if (drain)
+		free_drain(drain);
+	vblk_park_reset(engine->park);
 	return 0;
 }
 
@@ -95,35 +141,41 @@ static void inline_forget(struct vblk_engine *engine)
 	from_base(engine)->pending = false;
 }
 
+/* Whoever asks from within a run gets the answer behind it: there is a request in hand. */
 static bool inline_pause(struct vblk_engine *engine)
 {
 	bool follows = vblk_park_request(engine->park);
 
-	vblk_park_at_once(engine->park);
+	if (!from_base(engine)->running)
+		vblk_park_settle(engine->park);
 	return follows;
 }
 
 /* Nobody has to be waited for, hence false: what was notified is served before this returns. */
 static bool inline_resume(struct vblk_engine *engine)
 {
-	if (!vblk_park_release(engine->park))
+	struct inline_engine *self = from_base(engine);
+
+	vblk_park_release(engine->park);
+	if (self->running)
 		return false;
-	vblk_park_begin(engine->park);
-	if (from_base(engine)->pending)
+	vblk_park_settle(engine->park);
+	if (self->pending)
 		inline_run(engine);
 	return false;
 }
 
-/* A request that waits is looked at again with the new limits. */
 static void inline_set_throttle(struct vblk_engine *engine, const struct vblk_throttle *throttle)
 {
 	struct inline_engine *self = from_base(engine);
 
 	if (!self->drain)
 		return;
-	vblk_drain_set_throttle(self->drain, throttle);
-	if (self->waiting)
-		self->pending = true;
+	self->limits = *throttle;
+	self->limits_changed = true;
+	if (self->running)
+		return;
+	take_limits(self);
 	if (self->pending)
 		inline_run(engine);
 }
@@ -138,7 +190,7 @@ static bool inline_next_deadline(const struct vblk_engine *engine, uint64_t *dea
 {
 	const struct inline_engine *self = (const struct inline_engine *)engine;
 
-	if (!self->drain || self->base.park->level)
+	if (!self->drain || vblk_park_is_paused(self->base.park))
 		return false;
 	if (self->pending)
 		*deadline_ns = vblk_clock_now(&self->drain->config.clock);

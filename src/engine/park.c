@@ -75,18 +75,43 @@ void vblk_park_begin(struct vblk_park *park)
 	pthread_mutex_lock(&park->lock);
 	park->live = true;
 	atomic_store_explicit(&park->yield, false, memory_order_relaxed);
-	set_paused(park, false);
+	set_paused(park, park->level);
 	pthread_mutex_unlock(&park->lock);
+}
+
+/* Under the lock. */
+static void end(struct vblk_park *park)
+{
+	park->live = false;
+	set_paused(park, true);
+	pay_ack(park);
 }
 
 void vblk_park_end(struct vblk_park *park)
 {
 	pthread_mutex_lock(&park->lock);
-	park->live = false;
-	park->level = false;
-	set_paused(park, true);
-	pay_ack(park);
+	end(park);
 	pthread_mutex_unlock(&park->lock);
+}
+
+void vblk_park_reset(struct vblk_park *park)
+{
+	pthread_mutex_lock(&park->lock);
+	park->level = false;
+	end(park);
+	pthread_mutex_unlock(&park->lock);
+}
+
+bool vblk_park_leave(struct vblk_park *park, const bool *stop)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&park->lock);
+	stopped = *stop;
+	if (!stopped)
+		end(park);
+	pthread_mutex_unlock(&park->lock);
+	return stopped;
 }
 
 bool vblk_park_request(struct vblk_park *park)
@@ -95,8 +120,8 @@ bool vblk_park_request(struct vblk_park *park)
 
 	pthread_mutex_lock(&park->lock);
 	follows = park->live && !park->level;
+	park->level = true;
 	if (follows) {
-		park->level = true;
 		park->ack_owed = true;
 		atomic_store_explicit(&park->yield, true, memory_order_relaxed);
 	}
@@ -136,12 +161,10 @@ void vblk_park_stop(struct vblk_park *park, bool *stop)
 
 bool vblk_park_here(struct vblk_park *park, const bool *stop)
 {
-	bool parked = false;
 	bool stopped;
 
 	pthread_mutex_lock(&park->lock);
 	while (park->level && !*stop) {
-		parked = true;
 		set_paused(park, true);
 		pay_ack(park);
 		pthread_cond_wait(&park->changed, &park->lock);
@@ -151,20 +174,23 @@ bool vblk_park_here(struct vblk_park *park, const bool *stop)
 	 * A worker that was stopped changes nothing here any more: it may have been given up, and
 	 * the flag speaks of what has come after it.
 	 */
-	if (!stopped)
+	if (!stopped) {
 		atomic_store_explicit(&park->yield, false, memory_order_relaxed);
-	if (!stopped && parked)
-		set_paused(park, false);
+		if (vblk_park_is_paused(park))
+			set_paused(park, false);
+	}
 	pthread_mutex_unlock(&park->lock);
 	return stopped;
 }
 
-void vblk_park_at_once(struct vblk_park *park)
+void vblk_park_settle(struct vblk_park *park)
 {
 	pthread_mutex_lock(&park->lock);
-	if (park->level) {
-		set_paused(park, true);
-		pay_ack(park);
+	if (park->live) {
+		atomic_store_explicit(&park->yield, false, memory_order_relaxed);
+		set_paused(park, park->level);
+		if (park->level)
+			pay_ack(park);
 	}
 	pthread_mutex_unlock(&park->lock);
 }

@@ -3,10 +3,11 @@
  * Parking: how a freeze coordinator brings a worker to rest between two requests, and knows it.
  *
  * Being paused is a level, not an event: set by vblk_park_request, cleared by vblk_park_release
- * and by the end of the worker. A worker that finds the level set parks and stays until it is
- * cleared or the worker is told to stop; the descriptors that wake it carry no meaning. So a
- * release that comes before the worker has parked is not lost, and neither is a request that
- * comes before a released worker has left.
+ * and vblk_park_reset, and by nothing else. A worker that finds the level set, be it at its very
+ * start, parks and stays until it is cleared or the worker is told to stop; the descriptors that
+ * wake it carry no meaning. So a release that comes before the worker has parked is not lost,
+ * neither is a request that comes before a released worker has left, and nor is one that comes
+ * before there is a worker.
  *
  * Each request that says so is acknowledged exactly once on the parked eventfd: by the worker when
  * it parks, or by whoever makes its parking moot (a release, the end of the worker).
@@ -34,14 +35,23 @@ struct vblk_park {
 	int parked_fd; /* a duplicate of the embedder's, or -1 */
 };
 
-/* Paused, not live, one reference. Returns 0 or -ENOMEM. */
+/* Paused, not live, level clear, one reference. Returns 0 or -ENOMEM. */
 VBLK_MUST_USE int vblk_park_create(struct vblk_park **park);
 
-/* A worker is about to run: paused becomes false. */
+/* A worker is about to run: paused becomes false, unless the level says that it shall not. */
 void vblk_park_begin(struct vblk_park *park);
 
-/* No worker runs any more: the level is cleared, what was owed is paid, paused becomes true. */
+/* No worker runs any more: what was owed is paid, paused becomes true. The level stays. */
 void vblk_park_end(struct vblk_park *park);
+
+/* As vblk_park_end, and the level is cleared. */
+void vblk_park_reset(struct vblk_park *park);
+
+/*
+ * By a worker that ends of itself: as vblk_park_end, unless *stop is set, which is read under the
+ * lock. Returns *stop: true means that whoever stops the worker sees to all that.
+ */
+VBLK_MUST_USE bool vblk_park_leave(struct vblk_park *park, const bool *stop);
 
 /* Asks for a rest. Returns whether exactly one acknowledgement follows (or has been made). */
 VBLK_MUST_USE bool vblk_park_request(struct vblk_park *park);
@@ -56,15 +66,16 @@ void vblk_park_interrupt(struct vblk_park *park);
 void vblk_park_stop(struct vblk_park *park, bool *stop);
 
 /*
- * By the worker, between two drains: parks while that is asked for. Returns *stop, which is read
- * under the lock: true means that the worker shall end.
+ * By the worker, before its first drain and between two: parks while that is asked for. Returns
+ * *stop, which is read under the lock: true means that the worker shall end.
  */
 VBLK_MUST_USE bool vblk_park_here(struct vblk_park *park, const bool *stop);
 
 /*
- * By an engine without a thread, when it was asked to rest: it rests at once.
+ * By an engine without a thread, while it has nothing in hand: does what the level says, to rest
+ * or to be up again. The flag then says which.
  */
-void vblk_park_at_once(struct vblk_park *park);
+void vblk_park_settle(struct vblk_park *park);
 
 /* Replaces the parked eventfd by a duplicate of `fd`; -1 for none. Returns 0 or -errno. */
 VBLK_MUST_USE int vblk_park_set_fd(struct vblk_park *park, int fd);

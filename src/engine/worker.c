@@ -3,7 +3,8 @@
  * The worker thread. It sleeps in epoll on three descriptors: the kick (the driver has something),
  * the timer (tokens are there again) and the control (somebody of our own wants it to stop, park
  * or take other limits; which of them, memory says). All of them, and the epoll instance, are made
- * before the thread, so once it runs it has nothing left that can fail.
+ * before the thread, so once it runs it has nothing left that can fail. Only a stranger in the
+ * process who closes what is ours can end it then; the driver and the embedder are told.
  *
  * Control comes first in a batch of events, and within it the stop.
  *
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -39,7 +41,7 @@ enum token {
 
 struct vblk_worker {
 	struct vblk_drain drain;
-	struct vblk_cpus cpus;
+	struct vblk_engine_host host;
 	struct vblk_park *park; /* owned reference */
 	pthread_t thread;
 	int kick_fd;
@@ -65,7 +67,7 @@ struct vblk_worker {
 
 /* What one batch of events asks for. */
 struct wakeup {
-	bool failed; /* there is no waiting any more */
+	int error; /* there is no waiting any more: a negative errno */
 	bool control;
 	bool kick;
 	bool timer;
@@ -85,28 +87,29 @@ static void worker_free(struct vblk_worker *worker)
 	free(worker);
 }
 
+/* Of the host's doing, but a guest may make it happen again and again. */
 static void log_failure(struct vblk_worker *worker, enum vblk_log_level level, const char *message,
 			int error)
 {
-	vblk_log_emit(&worker->drain.config.log, level, message,
-		      VBLK_FIELD_UINT("instance", worker->drain.config.instance),
-		      VBLK_FIELD_UINT("queue", worker->drain.config.index),
-		      VBLK_FIELD_INT("error", error));
+	const struct vblk_drain_config *config = &worker->drain.config;
+
+	vblk_log_emit_limited(
+		&config->log, &config->port->log_limit, vblk_clock_now(&config->clock), level,
+		message, VBLK_FIELD_UINT("instance", config->instance),
+		VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));
 }
 
 static struct wakeup wait_for_events(struct vblk_worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
-	struct wakeup wakeup = { .failed = false };
+	struct wakeup wakeup = { .error = 0 };
 	int count;
 
 	do {
 		count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, worker->more ? 0 : -1);
 	} while (count < 0 && errno == EINTR);
-	if (count < 0) {
-		log_failure(worker, VBLK_LOG_ERROR, "worker cannot wait for events", -errno);
-		wakeup.failed = true;
-	}
+	if (count < 0)
+		wakeup.error = -errno;
 	for (int i = 0; i < count; i++) {
 		switch (events[i].data.u32) {
 		case TOKEN_CONTROL:
@@ -167,17 +170,20 @@ static void take_limits(struct vblk_worker *worker)
 	pthread_mutex_unlock(&worker->limits_lock);
 }
 
-static void serve(struct vblk_worker *worker)
+/* Returns 0 when it was told to stop, or why there is no going on. */
+static int serve(struct vblk_worker *worker)
 {
+	if (vblk_park_here(worker->park, &worker->stop))
+		return 0;
 	for (;;) {
 		struct wakeup wakeup = wait_for_events(worker);
 
-		if (wakeup.failed)
-			return;
+		if (wakeup.error < 0)
+			return wakeup.error;
 		if (wakeup.control) {
 			vblk_eventfd_clear(worker->control_fd);
 			if (vblk_park_here(worker->park, &worker->stop))
-				return;
+				return 0;
 			take_limits(worker);
 		}
 		if (wakeup.kick) {
@@ -193,13 +199,49 @@ static void serve(struct vblk_worker *worker)
 	}
 }
 
+/*
+ * Ends without having been told to. The driver hears of it first: once the worker is at rest, it
+ * must not touch the guest. Whoever is stopping it just now will clear that again.
+ */
+static void give_up(struct vblk_worker *worker, int error)
+{
+	const struct vblk_drain_config *config = &worker->drain.config;
+	int ret = 0;
+
+	vblk_log_emit(&config->log, VBLK_LOG_ERROR, "worker cannot wait for events and ends",
+		      VBLK_FIELD_UINT("instance", config->instance),
+		      VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));
+	if (vblk_lease_hold(&worker->drain.lease)) {
+		ret = vblk_port_signal_needs_reset(config->port);
+		vblk_lease_release(&worker->drain.lease);
+	}
+	vblk_port_log(config->port, ret);
+	if (vblk_park_leave(worker->park, &worker->stop))
+		return;
+	if (worker->host.lost)
+		worker->host.lost(worker->host.lost_context, error);
+}
+
+/* At most 16 bytes with the NUL; the kernel cuts off what is more. */
+static void name_thread(const struct vblk_drain_config *config)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "vblk%u/%u", config->instance, config->index);
+	prctl(PR_SET_NAME, name);
+}
+
 static void *worker_main(void *argument)
 {
 	struct vblk_worker *worker = argument;
 	bool detached;
+	int ret;
 
-	vblk_cpus_apply(&worker->cpus, &worker->drain.config.log, worker->drain.config.instance);
-	serve(worker);
+	name_thread(&worker->drain.config);
+	vblk_cpus_apply(&worker->host.cpus, worker->drain.config.port);
+	ret = serve(worker);
+	if (ret < 0)
+		give_up(worker, ret);
 	pthread_mutex_lock(&worker->lock);
 	worker->ended = true;
 	detached = worker->detached;
@@ -260,19 +302,13 @@ static void close_descriptors(struct vblk_worker *worker)
 static int create_thread(struct vblk_worker *worker)
 {
 	sigset_t all, before;
-	char name[16];
 	int ret;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&worker->thread, NULL, worker_main, worker);
+	ret = vblk_cpus_create_thread(&worker->host.cpus, worker_main, worker, &worker->thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (ret != 0)
-		return -ret;
-	snprintf(name, sizeof(name), "vblk%u/%u", worker->drain.config.instance,
-		 worker->drain.config.index);
-	pthread_setname_np(worker->thread, name);
-	return 0;
+	return ret;
 }
 
 static void init_locks(struct vblk_worker *worker)
@@ -287,7 +323,7 @@ static void init_locks(struct vblk_worker *worker)
 	pthread_condattr_destroy(&attr);
 }
 
-int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_cpus *cpus,
+int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_engine_host *host,
 		      struct vblk_park *park, int kick_fd, struct vblk_worker **worker)
 {
 	struct vblk_drain_config own = *config;
@@ -303,8 +339,9 @@ int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_
 		return ret;
 	}
 	own.yield = &park->yield;
+	own.batch_ns = VBLK_DRAIN_BATCH_NS;
 	vblk_drain_init(&w->drain, &own);
-	w->cpus = *cpus;
+	w->host = *host;
 	w->park = vblk_park_ref(park);
 	w->more = true; /* what was made available before there was a worker */
 	init_locks(w);
@@ -339,23 +376,22 @@ void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_thro
 
 /*
  * Cuts off a worker that has not ended. Returns true if it ended after all while we did so. The
- * lock decides: the thread looks at `detached` when it sets `ended`.
+ * lock decides: the thread looks at `detached` when it sets `ended`. Once it is detached it may be
+ * gone at any moment, and what is said of it must have been copied before.
  */
 static bool cut_off(struct vblk_worker *worker)
 {
 	const struct vblk_drain_config *config = &worker->drain.config;
+	const struct vblk_log log = config->log;
+	const struct vblk_log_field about[] = {
+		VBLK_FIELD_UINT("instance", config->instance),
+		VBLK_FIELD_UINT("queue", config->index),
+		VBLK_FIELD_UINT("capacity", config->disk.capacity_bytes),
+		VBLK_FIELD_INT("stop_fd", worker->control_fd),
+	};
+	int ret = vblk_lease_revoke(&worker->drain.lease);
 	bool ended;
 
-	if (vblk_lease_revoke(&worker->drain.lease) < 0)
-		log_failure(worker, VBLK_LOG_ERROR,
-			    "stuck worker is in guest memory and cannot be cut off", -EBUSY);
-	vblk_log_emit(&config->log, VBLK_LOG_ERROR,
-		      "worker did not stop in time and was abandoned: /proc/<pid>/task/*/stack "
-		      "tells where it hangs",
-		      VBLK_FIELD_UINT("instance", config->instance),
-		      VBLK_FIELD_UINT("queue", config->index),
-		      VBLK_FIELD_UINT("capacity", config->disk.capacity_bytes),
-		      VBLK_FIELD_INT("stop_fd", worker->control_fd));
 	pthread_mutex_lock(&worker->lock);
 	ended = worker->ended;
 	if (!ended) {
@@ -363,7 +399,17 @@ static bool cut_off(struct vblk_worker *worker)
 		pthread_detach(worker->thread);
 	}
 	pthread_mutex_unlock(&worker->lock);
-	return ended;
+	if (ended)
+		return true;
+	if (ret < 0)
+		vblk_log_emit(&log, VBLK_LOG_ERROR,
+			      "stuck worker is in guest memory and cannot be cut off", about[0],
+			      about[1], VBLK_FIELD_INT("error", ret));
+	vblk_log_emit(&log, VBLK_LOG_ERROR,
+		      "worker did not stop in time and was abandoned: /proc/<pid>/task/*/stack "
+		      "tells where it hangs",
+		      about[0], about[1], about[2], about[3]);
+	return false;
 }
 
 int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)

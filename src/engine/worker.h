@@ -8,19 +8,21 @@
 #ifndef VBLK_ENGINE_WORKER_H
 #define VBLK_ENGINE_WORKER_H
 
-#include "engine/park.h"
-#include "engine/placement.h"
-#include "request/drain.h"
+#include "engine/engine.h"
 
 struct vblk_worker;
 
 /*
  * Starts a thread that drains whenever `kick_fd` (which is duplicated) is signalled, and once at
- * its start. It parks in `park`, of which it takes a reference. Returns 0, -ENOMEM, -EMFILE,
- * -ENFILE, or -EAGAIN if no thread can be created; after an error nothing is left behind.
+ * its start. It parks in `park`, of which it takes a reference, before the first drain if it finds
+ * the level set. Returns 0, -ENOMEM, -EMFILE, -ENFILE, or -EAGAIN if no thread can be created;
+ * after an error nothing is left behind.
+ *
+ * A worker that loses its epoll instance has ended when `host` hears of it; it is still to be
+ * stopped.
  */
 VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config,
-				    const struct vblk_cpus *cpus, struct vblk_park *park,
+				    const struct vblk_engine_host *host, struct vblk_park *park,
 				    int kick_fd, struct vblk_worker **worker);
 
 /*

@@ -24,11 +24,11 @@ static struct worker_engine *from_base(struct vblk_engine *engine)
 }
 
 static int worker_engine_start(struct vblk_engine *engine, const struct vblk_drain_config *config,
-			       const struct vblk_cpus *cpus)
+			       const struct vblk_engine_host *host)
 {
 	struct worker_engine *self = from_base(engine);
 
-	return vblk_worker_start(config, cpus, engine->park, self->kick_fd, &self->worker);
+	return vblk_worker_start(config, host, engine->park, self->kick_fd, &self->worker);
 }
 
 static int worker_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
@@ -36,10 +36,13 @@ static int worker_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
 	struct worker_engine *self = from_base(engine);
 	struct vblk_worker *worker = self->worker;
 
-	if (!worker)
-		return 0;
+	int ret = 0;
+
 	self->worker = NULL;
-	return vblk_worker_stop(worker, timeout_ms);
+	if (worker)
+		ret = vblk_worker_stop(worker, timeout_ms);
+	vblk_park_reset(engine->park);
+	return ret;
 }
 
 static void worker_engine_notify(struct vblk_engine *engine)

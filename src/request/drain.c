@@ -16,6 +16,27 @@
 #include "base/log.h"
 #include "metrics/metrics.h"
 
+/* What one run of a drain has published, and since when the driver should hear of it. */
+struct batch {
+	unsigned published;
+	bool timed;	   /* since_ns is set */
+	uint64_t since_ns; /* when the first was there */
+};
+
+/*
+ * A message about the queue, and one that the guest can cause again and again. The fields that say
+ * which queue it is come first.
+ */
+#define warn(drain, message, ...)                                            \
+	vblk_log_emit(&(drain)->config.log, VBLK_LOG_WARN, (message),        \
+		      VBLK_FIELD_UINT("instance", (drain)->config.instance), \
+		      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
+#define warn_limited(drain, message, ...)                                                       \
+	vblk_log_emit_limited(&(drain)->config.log, &(drain)->config.port->log_limit,           \
+			      vblk_clock_now(&(drain)->config.clock), VBLK_LOG_WARN, (message), \
+			      VBLK_FIELD_UINT("instance", (drain)->config.instance),            \
+			      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
+
 /* How one step of a drain ended. */
 enum step {
 	STEP_SERVED,  /* one chain has left the queue */
@@ -41,6 +62,10 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->io.lease = &drain->lease;
 	drain->io.metrics = config->metrics;
 	drain->io.log = &drain->config.log;
+	drain->io.log_limit = &config->port->log_limit;
+	drain->io.clock = &drain->config.clock;
+	drain->io.instance = config->instance;
+	drain->io.index = config->index;
 }
 
 /* The request that waited has left the queue, one way or another. */
@@ -61,25 +86,27 @@ void vblk_drain_destroy(struct vblk_drain *drain)
 	vblk_backing_unref(drain->config.disk.backing);
 }
 
-/* Stops serving the queue and tells the driver, if we may still speak to it. */
-static enum step poison(struct vblk_drain *drain, int error, const char *reason)
+/*
+ * Stops serving the queue and tells the driver, if we may still speak to it. The caller has counted
+ * and logged why.
+ */
+static enum step poison(struct vblk_drain *drain)
 {
+	int ret = 0;
+
 	drain->poisoned = true;
 	clear_stall(drain);
-	if (error == -ERANGE)
-		vblk_metrics_add_invalid_avail_idx(drain->config.metrics);
-	else
-		vblk_metrics_add_io_error(drain->config.metrics);
-	vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, reason,
-		      VBLK_FIELD_UINT("instance", drain->config.instance),
-		      VBLK_FIELD_UINT("queue", drain->config.index),
-		      VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
-		      VBLK_FIELD_INT("error", error));
 	if (vblk_lease_hold(&drain->lease)) {
-		vblk_port_set_needs_reset(drain->config.port);
+		ret = vblk_port_signal_needs_reset(drain->config.port);
 		vblk_lease_release(&drain->lease);
 	}
+	vblk_port_log(drain->config.port, ret);
 	return STEP_BROKEN;
+}
+
+static bool is_strict(const struct vblk_drain *drain)
+{
+	return drain->config.on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
 }
 
 static const char *pop_failure(int error)
@@ -96,6 +123,17 @@ static const char *pop_failure(int error)
 	}
 }
 
+static enum step cannot_pop(struct vblk_drain *drain, int error)
+{
+	if (error == -ERANGE)
+		vblk_metrics_add_invalid_avail_idx(drain->config.metrics);
+	else
+		vblk_metrics_add_io_error(drain->config.metrics);
+	warn(drain, pop_failure(error), VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
+	     VBLK_FIELD_INT("error", error));
+	return poison(drain);
+}
+
 /*
  * A chain that cannot be answered. Publishing it all the same would let the driver take an old
  * byte in its memory for our status.
@@ -105,10 +143,12 @@ static enum step undeliverable(struct vblk_drain *drain, const char *reason)
 	uint16_t head = drain->request.head;
 
 	vblk_queue_drop(&drain->queue, head);
-	if (drain->config.on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET)
-		return poison(drain, -EBADMSG, reason);
 	vblk_metrics_add_io_error(drain->config.metrics);
-	vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, reason, VBLK_FIELD_UINT("head", head));
+	if (is_strict(drain)) {
+		warn(drain, reason, VBLK_FIELD_UINT("head", head));
+		return poison(drain);
+	}
+	warn_limited(drain, reason, VBLK_FIELD_UINT("head", head));
 	return STEP_SERVED;
 }
 
@@ -117,12 +157,14 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
 {
 	static const char reason[] = "cannot publish in the used ring";
 
-	if (drain->config.on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET)
-		return poison(drain, error, reason);
 	vblk_metrics_add_io_error(drain->config.metrics);
-	vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, reason,
-		      VBLK_FIELD_UINT("head", drain->request.head), VBLK_FIELD_INT("error", error),
-		      VBLK_FIELD_STR("by", by));
+	if (is_strict(drain)) {
+		warn(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
+		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
+		return poison(drain);
+	}
+	warn_limited(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
+		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
 	return STEP_SERVED;
 }
 
@@ -131,7 +173,7 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
  * a gate, by what it refused, or a handler.
  */
 static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, const char *by,
-			 unsigned *published)
+			 struct batch *batch)
 {
 	const struct vblk_request *request = &drain->request;
 	int ret;
@@ -147,24 +189,23 @@ static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, co
 	vblk_io_log(&drain->io, request, &answer);
 	if (ret < 0)
 		return unpublished(drain, ret, by);
-	(*published)++;
+	batch->published++;
 	return STEP_SERVED;
 }
 
 static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verdict,
-		       unsigned *published)
+		       struct batch *batch)
 {
 	if (verdict->reason) {
 		vblk_metrics_add_io_error(drain->config.metrics);
-		vblk_log_emit(&drain->config.log, VBLK_LOG_WARN, verdict->reason,
-			      VBLK_FIELD_UINT("head", drain->request.head));
+		warn_limited(drain, verdict->reason, VBLK_FIELD_UINT("head", drain->request.head));
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
 		vblk_metrics_add_flush(drain->config.metrics);
 	}
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
 	return publish(drain, (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
-		       verdict->reason ? verdict->reason : "classification", published);
+		       verdict->reason ? verdict->reason : "classification", batch);
 }
 
 /* Whether the limits let the request pass; pays for it if so. */
@@ -187,7 +228,7 @@ static enum step stall(struct vblk_drain *drain)
 	return STEP_STALLED;
 }
 
-static enum step carry_out(struct vblk_drain *drain, unsigned *published)
+static enum step carry_out(struct vblk_drain *drain, struct batch *batch)
 {
 	struct vblk_transfer transfer = vblk_io_transfer(&drain->io, &drain->request);
 	struct vblk_answer answer;
@@ -195,11 +236,11 @@ static enum step carry_out(struct vblk_drain *drain, unsigned *published)
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
 	answer = vblk_io_complete(&drain->io, &drain->request, &transfer);
-	return publish(drain, answer, vblk_io_name(&drain->request), published);
+	return publish(drain, answer, vblk_io_name(&drain->request), batch);
 }
 
 /* Takes one chain from the ring to the ring. */
-static enum step serve_one(struct vblk_drain *drain, unsigned *published, uint64_t *wait_ns)
+static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64_t *wait_ns)
 {
 	struct vblk_queue *queue = &drain->queue;
 	struct vblk_verdict verdict;
@@ -208,7 +249,7 @@ static enum step serve_one(struct vblk_drain *drain, unsigned *published, uint64
 
 	ret = vblk_queue_pop(queue, &head);
 	if (ret < 0)
-		return poison(drain, ret, pop_failure(ret));
+		return cannot_pop(drain, ret);
 	if (ret == 0) {
 		clear_stall(drain); /* a driver may take back what it made available */
 		return STEP_EMPTY;
@@ -223,16 +264,17 @@ static enum step serve_one(struct vblk_drain *drain, unsigned *published, uint64
 	case VBLK_ACTION_DROP:
 		return undeliverable(drain, verdict.reason);
 	case VBLK_ACTION_REPLY:
-		return reply(drain, &verdict, published);
+		return reply(drain, &verdict, batch);
 	case VBLK_ACTION_RUN:
 		break;
 	}
-	return carry_out(drain, published);
+	return carry_out(drain, batch);
 }
 
 /* One interrupt decision for all that was published (specification 2.7.7.2). */
 static void interrupt_driver(struct vblk_drain *drain)
 {
+	int raised = 0;
 	int ret;
 
 	if (!vblk_lease_hold(&drain->lease))
@@ -240,29 +282,60 @@ static void interrupt_driver(struct vblk_drain *drain)
 	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
 	ret = vblk_queue_needs_interrupt(&drain->queue);
 	if (ret != 0)
-		vblk_port_raise(drain->config.port);
+		raised = vblk_port_signal(drain->config.port);
 	vblk_lease_release(&drain->lease);
+	vblk_port_log(drain->config.port, raised);
 	if (ret < 0)
-		vblk_log_emit(&drain->config.log, VBLK_LOG_WARN,
-			      "used_event is not in guest memory: interrupting to be safe",
-			      VBLK_FIELD_UINT("instance", drain->config.instance));
+		warn_limited(drain, "used_event is not in guest memory: interrupting to be safe");
 }
 
-/* Opens or closes the bracket. Returns whether there is more to take; after an error, false. */
-static bool set_notifications(struct vblk_drain *drain, bool enable)
-{
-	int ret = -ECANCELED;
+static const char no_control[] = "cannot control notifications: used ring is not in guest memory";
 
-	if (vblk_lease_hold(&drain->lease)) {
-		ret = enable ? vblk_queue_enable_notifications(&drain->queue)
-			     : vblk_queue_disable_notifications(&drain->queue);
-		vblk_lease_release(&drain->lease);
+/* Closes the bracket. What fails here fails at its end too, and matters there. */
+static void disable_notifications(struct vblk_drain *drain)
+{
+	int ret;
+
+	if (!vblk_lease_hold(&drain->lease))
+		return;
+	ret = vblk_queue_disable_notifications(&drain->queue);
+	vblk_lease_release(&drain->lease);
+	if (ret < 0)
+		warn_limited(drain, no_control);
+}
+
+/*
+ * Opens the bracket. Returns whether there is more to take: 1, 0, or an error, after which nobody
+ * will say when there is.
+ */
+static int enable_notifications(struct vblk_drain *drain)
+{
+	int ret;
+
+	if (!vblk_lease_hold(&drain->lease))
+		return -ECANCELED;
+	ret = vblk_queue_enable_notifications(&drain->queue);
+	vblk_lease_release(&drain->lease);
+	if (ret < 0)
+		warn_limited(drain, no_control);
+	return ret;
+}
+
+/*
+ * The last look, with which a drain ends. A driver whose requests must not be left without an
+ * answer is told if it was the last for ever.
+ */
+static enum vblk_drain_result look_again(struct vblk_drain *drain)
+{
+	int ret = enable_notifications(drain);
+
+	if (ret == -EFAULT && is_strict(drain)) {
+		vblk_metrics_add_io_error(drain->config.metrics);
+		warn(drain, "queue poisoned: the driver cannot be asked to notify",
+		     VBLK_FIELD_INT("error", ret));
+		(void)poison(drain);
 	}
-	if (ret == -EFAULT)
-		vblk_log_emit(&drain->config.log, VBLK_LOG_WARN,
-			      "cannot control notifications: used ring is not in guest memory",
-			      VBLK_FIELD_UINT("instance", drain->config.instance));
-	return ret > 0;
+	return ret > 0 ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
 }
 
 static bool must_yield(const struct vblk_drain *drain)
@@ -272,28 +345,57 @@ static bool must_yield(const struct vblk_drain *drain)
 }
 
 /*
+ * Whether the driver has waited long enough for the interrupt. Asked behind each chain; the clock
+ * is read only if there is a bound, and something to tell.
+ */
+static bool is_overdue(struct vblk_drain *drain, struct batch *batch)
+{
+	uint64_t now_ns;
+
+	if (drain->config.batch_ns == 0 || batch->published == 0)
+		return false;
+	now_ns = vblk_clock_now(&drain->config.clock);
+	if (!batch->timed) {
+		batch->timed = true;
+		batch->since_ns = now_ns;
+	}
+	return now_ns - batch->since_ns >= drain->config.batch_ns;
+}
+
+/* Whether to end behind the chain that was just served, although there may be more. */
+static bool must_end(struct vblk_drain *drain, struct batch *batch)
+{
+	return must_yield(drain) || is_overdue(drain, batch);
+}
+
+/*
  * Serves chains until one of the ends is reached. Finding the queue empty costs budget too: a
  * driver that announces a chain and takes it back, over and over, must not keep us here.
  */
-static enum vblk_drain_result serve(struct vblk_drain *drain, unsigned *published,
+static enum vblk_drain_result serve(struct vblk_drain *drain, struct batch *batch,
 				    uint64_t *wait_ns)
 {
 	unsigned budget = drain->queue.layout.size;
 	enum step step;
 
 	for (; budget > 0; budget--) {
-		(void)set_notifications(drain, false);
+		disable_notifications(drain);
 		do {
-			step = serve_one(drain, published, wait_ns);
-		} while (step == STEP_SERVED && --budget > 0 && !must_yield(drain));
-		if (step == STEP_SERVED) /* the bound, which may be just the end of the queue too */
-			return set_notifications(drain, true) ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
-		if (step == STEP_BROKEN)
+			step = serve_one(drain, batch, wait_ns);
+		} while (step == STEP_SERVED && --budget > 0 && !must_end(drain, batch));
+		switch (step) {
+		case STEP_SERVED: /* a bound, which may be just the end of the queue too */
+			return look_again(drain);
+		case STEP_BROKEN:
 			return VBLK_DRAIN_DONE;
-		if (!set_notifications(drain, true) && step == STEP_EMPTY)
-			return VBLK_DRAIN_DONE;
-		if (step == STEP_STALLED)
+		case STEP_STALLED: /* a timer brings us back, whatever becomes of this */
+			(void)enable_notifications(drain);
 			return VBLK_DRAIN_STALLED;
+		case STEP_EMPTY:
+			if (look_again(drain) == VBLK_DRAIN_DONE)
+				return VBLK_DRAIN_DONE;
+			break;
+		}
 	}
 	return VBLK_DRAIN_MORE;
 }
@@ -305,13 +407,13 @@ void vblk_drain_set_throttle(struct vblk_drain *drain, const struct vblk_throttl
 
 enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_ns)
 {
+	struct batch batch = { .published = 0 };
 	enum vblk_drain_result result;
-	unsigned published = 0;
 
 	if (!drain->queue.layout.ready || drain->poisoned)
 		return VBLK_DRAIN_DONE;
-	result = serve(drain, &published, wait_ns);
-	if (published > 0)
+	result = serve(drain, &batch, wait_ns);
+	if (batch.published > 0)
 		interrupt_driver(drain);
 	return result;
 }

@@ -81,14 +81,65 @@ static int sync_backing(struct vblk_io *io)
 	return vblk_io_result(ret);
 }
 
+/* Stores zeros, giving whoever wants the lease back a chance after each step. */
+static int zero_range(struct vblk_io *io, uint64_t address, uint32_t length)
+{
+	int ret = 0;
+
+	while (length > 0 && ret == 0) {
+		uint32_t step = (uint32_t)vblk_min_u64(length, VBLK_ZERO_STEP_MAX);
+
+		if (!vblk_lease_hold(io->lease))
+			return -ECANCELED;
+		ret = vblk_memory_zero(io->view, address, step);
+		vblk_lease_release(io->lease);
+		address += step;
+		length -= step;
+	}
+	return ret;
+}
+
+/* Fills the data from byte `from` on with zeros: the disk goes on where its file has ended. */
+static int zero_from(struct vblk_io *io, const struct vblk_request *request, uint32_t from)
+{
+	int ret = 0;
+
+	for (uint16_t i = 0; i < request->segment_count && ret == 0; i++) {
+		const struct vblk_segment *segment = &request->segment[i];
+
+		if (from >= segment->len) {
+			from -= segment->len;
+			continue;
+		}
+		ret = zero_range(io, segment->addr + from, segment->len - from);
+		from = 0;
+	}
+	return ret;
+}
+
+/* The host's calls wrote to guest memory behind the view's back; a call that failed may have. */
+static void record_writes(struct vblk_io *io, const struct vblk_request *request)
+{
+	if (!io->view->dirty)
+		return;
+	for (uint16_t i = 0; i < request->segment_count; i++)
+		vblk_dirty_mark(io->view->dirty, request->segment[i].addr, request->segment[i].len);
+}
+
 static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_request *request)
 {
 	struct vblk_transfer transfer = { .what = "read failed" };
 	uint64_t offset;
 
 	transfer.error = prepare(io, request, &offset, &transfer.what);
-	if (transfer.error == 0)
-		transfer.error = move_all(io, request, vblk_backing_preadv, offset, &transfer.done);
+	if (transfer.error < 0)
+		return transfer;
+	transfer.error = move_all(io, request, vblk_backing_preadv, offset, &transfer.done);
+	record_writes(io, request);
+	if (transfer.error < 0)
+		return transfer;
+	transfer.what = "cannot fill with zeros";
+	transfer.error = zero_from(io, request, transfer.done);
 	return transfer;
 }
 
@@ -162,23 +213,6 @@ const char *vblk_io_name(const struct vblk_request *request)
 	}
 }
 
-/* Fills the data from byte `from` on with zeros: the disk goes on where its file has ended. */
-static int zero_from(struct vblk_io *io, const struct vblk_request *request, uint32_t from)
-{
-	for (uint16_t i = 0; i < request->segment_count; i++) {
-		const struct vblk_segment *segment = &request->segment[i];
-
-		if (from >= segment->len) {
-			from -= segment->len;
-			continue;
-		}
-		if (vblk_memory_zero(io->view, segment->addr + from, segment->len - from) < 0)
-			return -EFAULT;
-		from = 0;
-	}
-	return 0;
-}
-
 /* Writes the serial number into the data, which may be cut into any number of segments. */
 static int write_serial(struct vblk_io *io, const struct vblk_request *request)
 {
@@ -210,11 +244,13 @@ void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
 {
 	if (answer->error == 0)
 		return;
-	vblk_log_emit(io->log, VBLK_LOG_WARN, answer->what, VBLK_FIELD_UINT("head", request->head),
-		      VBLK_FIELD_UINT("type", request->type),
-		      VBLK_FIELD_UINT("sector", request->sector),
-		      VBLK_FIELD_UINT("bytes", request->data_len),
-		      VBLK_FIELD_INT("error", answer->error));
+	vblk_log_emit_limited(
+		io->log, io->log_limit, vblk_clock_now(io->clock), VBLK_LOG_WARN, answer->what,
+		VBLK_FIELD_UINT("instance", io->instance), VBLK_FIELD_UINT("queue", io->index),
+		VBLK_FIELD_UINT("head", request->head), VBLK_FIELD_UINT("type", request->type),
+		VBLK_FIELD_UINT("sector", request->sector),
+		VBLK_FIELD_UINT("bytes", request->data_len),
+		VBLK_FIELD_INT("error", answer->error));
 }
 
 struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
@@ -227,11 +263,6 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 		return answer_error(io, transfer->error, transfer->what);
 	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
-		if (transfer->done < request->data_len) {
-			ret = zero_from(io, request, transfer->done);
-			if (ret < 0)
-				return answer_error(io, ret, "cannot fill with zeros");
-		}
 		vblk_metrics_add_read(io->metrics, transfer->done);
 		used_len += request->data_len;
 		break;

@@ -2,17 +2,19 @@
 /*
  * Carrying a request out, in two halves.
  *
- * vblk_io_transfer moves bytes between guest memory and the backing. It may block for as long as
- * the host's disk likes, and touches neither rings nor counters. vblk_io_complete does the rest in
- * guest memory (zero fill, serial number), counts, and says what to publish. It never blocks, and
- * runs only while the worker still holds its lease on the guest.
+ * vblk_io_transfer moves bytes between guest memory and the backing, and fills with zeros what the
+ * backing does not have. It may block for as long as the host's disk likes, holds the lease on the
+ * guest only for a piece of the zeros at a time, and touches neither rings nor counters.
+ * vblk_io_complete does the little that is left (serial number), counts, and says what to publish.
+ * It never blocks, and runs only while the worker holds its lease.
  */
 #ifndef VBLK_REQUEST_IO_H
 #define VBLK_REQUEST_IO_H
 
 #include <linux/virtio_blk.h>
-#include <vblk/log.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "request/iovec.h"
 #include "request/lease.h"
 
@@ -32,12 +34,19 @@ struct vblk_disk {
 /* How many times one request may be interrupted (-EINTR) before that is an error. */
 #define VBLK_EINTR_MAX 16u
 
+/* How many zero bytes are stored in one hold of the lease: some ten microseconds' worth. */
+#define VBLK_ZERO_STEP_MAX (64u << 10)
+
 struct vblk_io {
 	const struct vblk_disk *disk;
 	struct vblk_memory_view *view;
 	struct vblk_lease *lease;
 	struct vblk_metrics *metrics;
 	const struct vblk_log *log;
+	struct vblk_log_limit *log_limit;
+	const struct vblk_clock *clock; /* that of the limit */
+	uint32_t instance;		/* with `index`, names the queue in messages */
+	uint32_t index;
 	struct vblk_iovecs iovecs;
 	unsigned interrupts; /* -EINTR seen by the request in hand */
 };
@@ -45,12 +54,12 @@ struct vblk_io {
 struct vblk_transfer {
 	int error;	  /* 0 or a negative errno */
 	const char *what; /* with an error: what failed, for the log */
-	uint32_t done;	  /* bytes that the backing moved */
+	uint32_t done;	  /* bytes that the backing moved; behind them a read has zeros */
 };
 
 /*
  * Moves the data of a request that parsed to VBLK_ACTION_RUN. If the lease is revoked meanwhile,
- * no further call to the backing is made.
+ * no further call to the backing is made and no further zero stored. Not while the lease is held.
  */
 struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request);
 
@@ -69,8 +78,8 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 				    const struct vblk_transfer *transfer);
 
 /*
- * Logs what went wrong, if anything did. Not while the lease is held: a log callback may take its
- * time.
+ * Logs what went wrong, if anything did and the limit lets it. Not while the lease is held: a log
+ * callback may take its time.
  */
 void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
 		 const struct vblk_answer *answer);

@@ -4,8 +4,13 @@
 
 #include <errno.h>
 
-/* The next piece of the data that is contiguous in the host. NULL: it is not in guest memory. */
-static uint8_t *next_piece(struct vblk_iovecs *iovecs, uint64_t *piece)
+#include "base/checked.h"
+
+/*
+ * The next piece of the data that is contiguous in the host, of at most `room` bytes (and at least
+ * one). NULL: it is not in guest memory.
+ */
+static uint8_t *next_piece(struct vblk_iovecs *iovecs, uint64_t room, uint64_t *piece)
 {
 	const struct vblk_segment *segment = &iovecs->request->segment[iovecs->segment];
 	uint32_t left = segment->len - iovecs->offset;
@@ -14,7 +19,7 @@ static uint8_t *next_piece(struct vblk_iovecs *iovecs, uint64_t *piece)
 
 	if (left - 1 > UINT64_MAX - address)
 		return NULL;
-	host = vblk_memory_view_at(iovecs->view, address, left, piece);
+	host = vblk_memory_view_at(iovecs->view, address, vblk_min_u64(left, room), piece);
 	if (!host)
 		return NULL;
 	if (*piece < left) {
@@ -36,9 +41,11 @@ static int refill(struct vblk_iovecs *iovecs)
 	iovecs->first = 0;
 	iovecs->count = 0;
 	iovecs->bytes = 0;
-	while (!is_at_end(iovecs) && iovecs->count < VBLK_IOVEC_MAX) {
+	while (!is_at_end(iovecs) && iovecs->count < VBLK_IOVEC_MAX &&
+	       iovecs->bytes < VBLK_IOVEC_BYTES_MAX) {
+		uint64_t room = VBLK_IOVEC_BYTES_MAX - iovecs->bytes;
 		uint64_t piece;
-		uint8_t *host = next_piece(iovecs, &piece);
+		uint8_t *host = next_piece(iovecs, room, &piece);
 
 		if (!host)
 			return -EFAULT;
@@ -58,7 +65,7 @@ static int check_rest(struct vblk_iovecs *iovecs)
 	while (ret == 0 && !is_at_end(iovecs)) {
 		uint64_t piece;
 
-		if (!next_piece(iovecs, &piece))
+		if (!next_piece(iovecs, UINT64_MAX, &piece))
 			ret = -EFAULT;
 	}
 	iovecs->segment = segment;

@@ -15,6 +15,13 @@
 
 #define VBLK_IOVEC_MAX 256
 
+/*
+ * The most bytes of a window, and so of one call to the backing. A request may have 128 MiB, and a
+ * worker that has lost its lease notices that only between calls. A multiple of every block size,
+ * so that the cut does not make the rest unaligned; far above where a larger call is a faster one.
+ */
+#define VBLK_IOVEC_BYTES_MAX (4u << 20)
+
 struct vblk_iovecs {
 	const struct vblk_request *request;
 	struct vblk_memory_view *view;

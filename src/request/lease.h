@@ -55,6 +55,12 @@ static inline bool vblk_lease_is_revoked(const struct vblk_lease *lease)
 	return atomic_load_explicit(&lease->state, memory_order_relaxed) & VBLK_LEASE_REVOKED;
 }
 
+/* By the thread that holds the lease or may: from here on no hold succeeds. Waits for nothing. */
+static inline void vblk_lease_surrender(struct vblk_lease *lease)
+{
+	atomic_fetch_or_explicit(&lease->state, VBLK_LEASE_REVOKED, memory_order_acq_rel);
+}
+
 /*
  * From here on no hold succeeds. Returns 0 once the worker has let go of what it held; or -EBUSY
  * if it kept hold all the time that we looked: it hangs in a page of guest memory that the host
@@ -62,7 +68,7 @@ static inline bool vblk_lease_is_revoked(const struct vblk_lease *lease)
  */
 VBLK_MUST_USE static inline int vblk_lease_revoke(struct vblk_lease *lease)
 {
-	atomic_fetch_or_explicit(&lease->state, VBLK_LEASE_REVOKED, memory_order_acq_rel);
+	vblk_lease_surrender(lease);
 	for (int looks = 0; looks < VBLK_LEASE_LOOKS; looks++) {
 		const struct timespec pause = { .tv_nsec = VBLK_LEASE_PAUSE_NS };
 

@@ -32,9 +32,16 @@ int vblk_port_create(void (*interrupt)(void *context), void *interrupt_context,
 	p->interrupt = interrupt;
 	p->interrupt_context = interrupt_context;
 	p->log = *log;
+	vblk_log_limit_init(&p->log_limit);
 	p->metrics = vblk_metrics_ref(metrics);
 	*port = p;
 	return 0;
+}
+
+void vblk_port_set_owner(struct vblk_port *port, uint32_t instance, const struct vblk_clock *clock)
+{
+	port->instance = instance;
+	port->clock = *clock;
 }
 
 struct vblk_port *vblk_port_ref(struct vblk_port *port)
@@ -57,27 +64,41 @@ void vblk_port_set_interrupt_status(struct vblk_port *port, uint32_t bits)
 	atomic_fetch_or_explicit(&port->interrupt_status, bits, memory_order_release);
 }
 
-void vblk_port_raise(struct vblk_port *port)
+int vblk_port_signal(struct vblk_port *port)
 {
-	int ret;
-
 	vblk_metrics_add_interrupt(port->metrics);
-	if (port->interrupt) {
-		port->interrupt(port->interrupt_context);
-		return;
-	}
-	ret = vblk_eventfd_signal(port->irq_fd);
-	if (ret < 0)
-		vblk_log_emit(&port->log, VBLK_LOG_WARN, "cannot raise the interrupt",
-			      VBLK_FIELD_INT("error", ret));
+	if (!port->interrupt)
+		return vblk_eventfd_signal(port->irq_fd);
+	port->interrupt(port->interrupt_context);
+	return 0;
 }
 
-void vblk_port_set_needs_reset(struct vblk_port *port)
+int vblk_port_signal_needs_reset(struct vblk_port *port)
 {
 	atomic_fetch_or_explicit(&port->device_status, VIRTIO_CONFIG_S_NEEDS_RESET,
 				 memory_order_seq_cst);
 	vblk_port_set_interrupt_status(port, VIRTIO_MMIO_INT_CONFIG);
-	vblk_port_raise(port);
+	return vblk_port_signal(port);
+}
+
+/* Limited: a guest can have as many interrupts as it likes. */
+void vblk_port_log(struct vblk_port *port, int error)
+{
+	if (error < 0)
+		vblk_log_emit_limited(&port->log, &port->log_limit, vblk_clock_now(&port->clock),
+				      VBLK_LOG_WARN, "cannot raise the interrupt",
+				      VBLK_FIELD_UINT("instance", port->instance),
+				      VBLK_FIELD_INT("error", error));
+}
+
+void vblk_port_raise(struct vblk_port *port)
+{
+	vblk_port_log(port, vblk_port_signal(port));
+}
+
+void vblk_port_set_needs_reset(struct vblk_port *port)
+{
+	vblk_port_log(port, vblk_port_signal_needs_reset(port));
 }
 
 void vblk_port_reset(struct vblk_port *port)

@@ -58,7 +58,6 @@ static void start(struct model *model)
 		return;
 	model->running = true;
 	model->waiting = false;
-	model->resting = false;
 	model_drain_start(model);
 	if (model->pending)
 		model_run(model);
@@ -92,11 +91,11 @@ void model_bind(struct model *model)
 
 bool model_pause(struct model *model)
 {
-	if (!model->running || model->resting)
-		return false;
+	bool follows = model->running && !model->resting;
+
 	model->resting = true;
-	model->acknowledged++;
-	return true;
+	model->acknowledged += follows;
+	return follows;
 }
 
 void model_resume(struct model *model)

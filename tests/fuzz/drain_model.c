@@ -110,8 +110,11 @@ static void ask_for_silence(struct model *model)
 		(void)store(drain->layout.used, 0, 2, VRING_USED_F_NO_NOTIFY);
 }
 
-/* Asks to be notified. Returns whether there is more all the same. */
-static bool ask_for_notification(struct model *model)
+/*
+ * Asks to be notified. Returns whether there is more all the same. If that cannot be and nothing
+ * else brings us back, a strict device says so.
+ */
+static bool ask_for_notification(struct model *model, bool last)
 {
 	struct model_drain *drain = &model->drain;
 	uint16_t idx;
@@ -121,7 +124,10 @@ static bool ask_for_notification(struct model *model)
 		ok = store(drain->layout.used, 4 + 8ull * drain->layout.size, 2, drain->next_avail);
 	else
 		ok = store(drain->layout.used, 0, 2, 0);
-	return ok && load16(drain->layout.avail, 2, &idx) && idx != drain->next_avail;
+	ok = ok && load16(drain->layout.avail, 2, &idx);
+	if (!ok && last && model->options.strict)
+		poison(model, false);
+	return ok && idx != drain->next_avail;
 }
 
 /* --- What becomes of a chain --- */
@@ -467,7 +473,7 @@ static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 			continue;
 		if (step == BROKEN)
 			return MODEL_DONE;
-		more = ask_for_notification(model);
+		more = ask_for_notification(model, step != STALLED);
 		asked = false;
 		if (step == STALLED)
 			return MODEL_STALLED;
@@ -475,7 +481,7 @@ static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 			return MODEL_DONE;
 	}
 	if (step == SERVED)
-		more = ask_for_notification(model);
+		more = ask_for_notification(model, true);
 	return more ? MODEL_MORE : MODEL_DONE;
 }
 

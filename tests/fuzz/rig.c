@@ -131,6 +131,8 @@ void rig_write(uint64_t offset, uint32_t value)
 	bool running = rig.model.running;
 	enum model_refusal refusal;
 
+	/* The limit on messages is no part of the model. */
+	atomic_store(&rig.device->port->log_limit.full_at, 0);
 	vblk_mmio_write(rig.device, offset, raw, sizeof(raw));
 	refusal = model_write(&rig.model, offset, value);
 	/* Unless it started the device, which may have had something to say of the queue. */

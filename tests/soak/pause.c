@@ -104,14 +104,18 @@ static void pause_at_rest(struct station *station, struct rng *rng, bool already
 	soak_count(&station->soak->counts.freezes, 1);
 }
 
-/* Pauses a device whose driver goes on: it fills the queue, and notices nothing but time. */
+/*
+ * Pauses a device whose driver goes on: it fills the queue, and notices nothing but time. Nobody
+ * acknowledges the pause of a device that does not run, but it will be at rest when it starts.
+ */
 static bool pause_first(struct station *station, struct rng *rng)
 {
 	bool paused = false;
 
 	pthread_rwlock_rdlock(&station->alive);
 	if (station->device) {
-		paused = ask_for_rest(station);
+		ask_for_rest(station);
+		paused = true;
 		soak_sleep_us(rng_below(rng, 500));
 	}
 	pthread_rwlock_unlock(&station->alive);
@@ -272,9 +276,10 @@ void pause_through_reset(struct station *station)
 	pthread_rwlock_wrlock(&station->pauses);
 	pthread_rwlock_rdlock(&station->alive);
 	epoch = atomic_load(&station->epoch);
-	if (station->device && epoch % 2 == 0 && ask_for_rest(station)) {
+	if (station->device && epoch % 2 == 0) {
 		/* A reset that was faster than we has to be waited for in vain. */
-		if (vblk_device_wait_paused(station->device, 20) == 0 && !has_moved(station, epoch))
+		if (ask_for_rest(station) && vblk_device_wait_paused(station->device, 20) == 0 &&
+		    !has_moved(station, epoch))
 			watch_reset(station, epoch);
 		vblk_device_resume(station->device);
 	}

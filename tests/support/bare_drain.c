@@ -34,6 +34,7 @@ void bare_drain_create(struct bare_drain *bare, const struct guest_options *opti
 	config.layout.avail = bare->guest.options.avail;
 	config.layout.used = bare->guest.options.used;
 	config.event_idx = inline_options.event_idx;
+	config.instance = device->instance;
 	vblk_drain_init(&bare->drain, &config);
 }
 

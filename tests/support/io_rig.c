@@ -23,11 +23,19 @@ static void count_warning(void *context, enum vblk_log_level level, const char *
 	snprintf(rig->message, sizeof(rig->message), "%s", message);
 }
 
+static uint64_t read_clock(void *context)
+{
+	const uint64_t *now_ns = context;
+
+	return *now_ns;
+}
+
 static void fresh_metrics(struct io_rig *rig)
 {
 	vblk_metrics_unref(rig->metrics);
 	assert_int_equal(vblk_metrics_create(&rig->metrics), 0);
 	rig->io.metrics = rig->metrics;
+	vblk_log_limit_init(&rig->log_limit);
 	rig->warnings = 0;
 	rig->message[0] = '\0';
 }
@@ -44,11 +52,16 @@ void io_rig_create(struct io_rig *rig, uint64_t size, uint8_t fill)
 	};
 	vblk_lease_init(&rig->lease);
 	rig->metrics = NULL;
+	rig->clock = (struct vblk_clock){ read_clock, &rig->now_ns };
 	rig->log = (struct vblk_log){ count_warning, rig, VBLK_LOG_DEBUG };
 	rig->io.disk = &rig->disk;
 	rig->io.view = &rig->ram.view;
 	rig->io.lease = &rig->lease;
 	rig->io.log = &rig->log;
+	rig->io.log_limit = &rig->log_limit;
+	rig->io.clock = &rig->clock;
+	rig->io.instance = 0;
+	rig->io.index = 0;
 	fresh_metrics(rig);
 }
 

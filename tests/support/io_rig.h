@@ -29,6 +29,9 @@ struct io_rig {
 	struct vblk_lease lease;
 	struct vblk_metrics *metrics;
 	struct vblk_log log;
+	struct vblk_log_limit log_limit; /* fresh whenever the counters are */
+	struct vblk_clock clock;
+	uint64_t now_ns; /* what it shows */
 	unsigned warnings;
 	char message[128]; /* the last one */
 	struct vblk_io io;

@@ -286,23 +286,6 @@ static void test_H_RANGE_precedes_mapping(void **state)
 	io_rig_counters(rig, .io_errors = 1);
 }
 
-/* What the second half cannot do is an error, even if the first did its part. */
-static void test_H_IN_zero_fill_that_fails(void **state)
-{
-	const struct vblk_transfer nothing = { .done = 0 };
-	struct io_rig *rig = *state;
-	struct vblk_answer answer;
-
-	io_rig_request(rig, IN, 0);
-	io_rig_segment(rig, 0xff00, SECTOR);
-	answer = vblk_io_complete(&rig->io, &rig->request, &nothing);
-	assert_int_equal(answer.status, IOERR);
-	assert_int_equal(answer.used_len, 1);
-	assert_string_equal(answer.what, "cannot fill with zeros");
-	vblk_io_log(&rig->io, &rig->request, &answer);
-	io_rig_counters(rig, .io_errors = 1);
-}
-
 static const uint8_t serial[] = { 's', 'e', 'r', 'i', 'a', 'l', '-', '0', '1', '2',
 				  '3', '4', '5', '6', '7', '8', '9', '-', 'a', 'b' };
 
@@ -550,7 +533,6 @@ int main(void)
 		TEST(test_H_IN_H_OUT_without_data),
 		TEST(test_H_IN_H_OUT_data_not_mapped),
 		TEST(test_H_RANGE_precedes_mapping),
-		TEST(test_H_IN_zero_fill_that_fails),
 		TEST(test_16_4_2_get_id),
 		TEST(test_H_ID_longer_buffer_gets_20_bytes),
 		TEST(test_16_4_3_get_id_needs_20_bytes),

@@ -305,6 +305,51 @@ static void test_Z2_advance_drops_empty_vectors_and_trims(void **state)
 	}
 }
 
+/* D-FRAGMENT: a window is also cut by its bytes, wherever that falls in a segment. */
+static void test_window_holds_no_more_than_its_bytes(void **state)
+{
+	const uint32_t length = 3u << 20;
+	const uint64_t whole = 3ull * length;
+	uint64_t seen = 0;
+	struct ram ram;
+
+	(void)state;
+	ram_create(&ram, { 0, 0x1000000 });
+	segments({ 0x1000, length }, { 0x400000, length }, { 0x800000, length });
+	assert_int_equal(start(&ram), 0);
+	assert_int_equal(iovecs.count, 2);
+	assert_int_equal(iovecs.bytes, VBLK_IOVEC_BYTES_MAX);
+	expect_vec(0, ram_at(&ram, 0x1000), length);
+	expect_vec(1, ram_at(&ram, 0x400000), VBLK_IOVEC_BYTES_MAX - length);
+	while (iovecs.bytes > 0) {
+		check_bytes();
+		assert_true(iovecs.bytes <= VBLK_IOVEC_BYTES_MAX);
+		seen += iovecs.bytes;
+		vblk_iovecs_advance(&iovecs, iovecs.bytes);
+		if (seen == VBLK_IOVEC_BYTES_MAX)
+			expect_vec(0, ram_at(&ram, 0x400000 + VBLK_IOVEC_BYTES_MAX - length),
+				   2ull * length - VBLK_IOVEC_BYTES_MAX);
+	}
+	assert_int_equal(seen, whole);
+	ram_destroy(&ram);
+}
+
+/* What is behind a window that was cut by its bytes is looked at before anything moves, too. */
+static void test_D_FRAGMENT_hole_behind_the_bytes_of_a_window(void **state)
+{
+	struct ram ram;
+
+	(void)state;
+	ram_create(&ram, { 0, VBLK_IOVEC_BYTES_MAX + 0x1000 });
+	segments({ 0, VBLK_IOVEC_BYTES_MAX + 0x1000 });
+	assert_int_equal(start(&ram), 0);
+	segments({ 0, VBLK_IOVEC_BYTES_MAX + 0x1001 });
+	assert_int_equal(start(&ram), -EFAULT);
+	segments({ 0, VBLK_IOVEC_BYTES_MAX }, { 0x10000000, 1 });
+	assert_int_equal(start(&ram), -EFAULT);
+	ram_destroy(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +360,8 @@ int main(void)
 		cmocka_unit_test(test_D_FRAGMENT_hole_behind_the_window),
 		cmocka_unit_test(test_D_FRAGMENT_windows_of_256),
 		cmocka_unit_test(test_D_FRAGMENT_window_edges),
+		cmocka_unit_test(test_window_holds_no_more_than_its_bytes),
+		cmocka_unit_test(test_D_FRAGMENT_hole_behind_the_bytes_of_a_window),
 		cmocka_unit_test(test_Z2_any_step_reaches_the_end),
 		cmocka_unit_test(test_Z3_every_segment_in_two_regions),
 		cmocka_unit_test(test_Z2_advance_drops_empty_vectors_and_trims),

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/le.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -190,6 +191,164 @@ static void fields_are_built_only_if_somebody_listens(void **state)
 	assert_int_equal(heard.calls, 1);
 }
 
+/* ---- the limit on messages ---- */
+
+/* How many of `count` messages pass, all at the same moment. */
+static unsigned pass(struct vblk_log_limit *limit, uint64_t now_ns, unsigned count)
+{
+	unsigned passed = 0;
+	uint64_t suppressed;
+
+	while (count-- > 0)
+		passed += vblk_log_limit_pass(limit, now_ns, &suppressed);
+	return passed;
+}
+
+static void limit_lets_a_burst_through(void **state)
+{
+	static const uint64_t moments[] = { 0, 1, 5ull * VBLK_LOG_INTERVAL_NS, UINT64_MAX / 2 };
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(moments); i++) {
+		struct vblk_log_limit limit = { 0 };
+
+		assert_int_equal(pass(&limit, moments[i], 1000), VBLK_LOG_BURST);
+	}
+}
+
+static void limit_refills_one_by_one(void **state)
+{
+	const uint64_t start = 12345;
+	struct vblk_log_limit limit;
+
+	(void)state;
+	vblk_log_limit_init(&limit);
+	assert_int_equal(pass(&limit, start, 100), VBLK_LOG_BURST);
+	assert_int_equal(pass(&limit, start + VBLK_LOG_INTERVAL_NS - 1, 100), 0);
+	assert_int_equal(pass(&limit, start + VBLK_LOG_INTERVAL_NS, 100), 1);
+	assert_int_equal(pass(&limit, start + 4 * (uint64_t)VBLK_LOG_INTERVAL_NS, 100), 3);
+	/* However long it is silent, it holds no more than the burst. */
+	assert_int_equal(pass(&limit, start + 4000 * (uint64_t)VBLK_LOG_INTERVAL_NS, 100),
+			 VBLK_LOG_BURST);
+}
+
+static void limit_tells_how_many_it_held_back(void **state)
+{
+	struct vblk_log_limit limit = { 0 };
+	uint64_t suppressed = 99;
+
+	(void)state;
+	assert_true(vblk_log_limit_pass(&limit, 1, &suppressed));
+	assert_int_equal(suppressed, 0);
+	assert_int_equal(pass(&limit, 1, VBLK_LOG_BURST - 1 + 7), VBLK_LOG_BURST - 1);
+	assert_true(vblk_log_limit_pass(&limit, 1 + VBLK_LOG_INTERVAL_NS, &suppressed));
+	assert_int_equal(suppressed, 7);
+	assert_true(vblk_log_limit_pass(&limit, 1 + 2 * VBLK_LOG_INTERVAL_NS, &suppressed));
+	assert_int_equal(suppressed, 0);
+}
+
+/* The last field of the last message. */
+struct last {
+	unsigned calls;
+	const char *key;
+	uint64_t value;
+	size_t count;
+};
+
+static void hear_last(void *context, enum vblk_log_level level, const char *message,
+		      const struct vblk_log_field *fields, size_t count)
+{
+	struct last *last = context;
+
+	(void)level;
+	(void)message;
+	last->calls++;
+	last->key = fields[count - 1].key;
+	last->value = fields[count - 1].value.u;
+	last->count = count;
+}
+
+static void limited_message_carries_what_was_suppressed(void **state)
+{
+	struct last last = { 0 };
+	const struct vblk_log log = { hear_last, &last, VBLK_LOG_WARN };
+	struct vblk_log_limit limit = { 0 };
+	unsigned before = VBLK_LOG_BURST + 3;
+
+	(void)state;
+	while (before-- > 0)
+		vblk_log_emit_limited(&log, &limit, 5, VBLK_LOG_WARN, "text",
+				      VBLK_FIELD_UINT("a", 42));
+	assert_int_equal(last.calls, VBLK_LOG_BURST);
+	assert_int_equal(last.count, 1);
+	assert_string_equal(last.key, "a");
+	vblk_log_emit_limited(&log, &limit, 5 + VBLK_LOG_INTERVAL_NS, VBLK_LOG_WARN, "text",
+			      VBLK_FIELD_UINT("a", 42));
+	assert_int_equal(last.calls, VBLK_LOG_BURST + 1);
+	assert_int_equal(last.count, 2);
+	assert_string_equal(last.key, "suppressed");
+	assert_int_equal(last.value, 3);
+}
+
+/* Nor is the clock read. */
+static void limit_is_not_used_up_if_nobody_listens(void **state)
+{
+	struct last last = { 0 };
+	const struct vblk_log quiet = { hear_last, &last, VBLK_LOG_ERROR };
+	struct vblk_log_limit limit = { 0 };
+	unsigned int evaluations = 0;
+
+	(void)state;
+	vblk_log_emit_limited(&quiet, &limit, count_evaluation(&evaluations), VBLK_LOG_WARN, "text",
+			      VBLK_FIELD_UINT("a", 42));
+	assert_int_equal(last.calls, 0);
+	assert_int_equal(evaluations, 0);
+	assert_int_equal(pass(&limit, 0, 100), VBLK_LOG_BURST);
+}
+
+#define TALKERS	     4u
+#define TALKER_LINES 10000u
+
+struct talk {
+	struct vblk_log_limit limit;
+	atomic_uint passed;
+	_Atomic uint64_t told; /* as suppressed */
+};
+
+static void *talk(void *context)
+{
+	struct talk *talk = context;
+
+	for (unsigned i = 0; i < TALKER_LINES; i++) {
+		uint64_t suppressed;
+
+		if (vblk_log_limit_pass(&talk->limit, i / 1000 * (uint64_t)VBLK_LOG_INTERVAL_NS,
+					&suppressed)) {
+			atomic_fetch_add(&talk->passed, 1);
+			atomic_fetch_add(&talk->told, suppressed);
+		}
+	}
+	return NULL;
+}
+
+/* Their clock goes to nine intervals: a burst and nine are all that may pass. */
+static void limit_is_shared_by_threads(void **state)
+{
+	struct talk talks = { .passed = 0 };
+	pthread_t thread[TALKERS];
+	uint64_t left;
+
+	(void)state;
+	for (size_t i = 0; i < TALKERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, talk, &talks), 0);
+	for (size_t i = 0; i < TALKERS; i++)
+		pthread_join(thread[i], NULL);
+	left = atomic_load(&talks.limit.suppressed);
+	assert_in_range(atomic_load(&talks.passed), VBLK_LOG_BURST, VBLK_LOG_BURST + 9);
+	assert_int_equal(atomic_load(&talks.passed) + atomic_load(&talks.told) + left,
+			 TALKERS * TALKER_LINES);
+}
+
 /* ---- little-endian access ---- */
 
 static void le_bytes_are_in_order_at_every_alignment(void **state)
@@ -320,6 +479,12 @@ int main(void)
 		cmocka_unit_test(emit_without_fields),
 		cmocka_unit_test(emit_stops_at_the_level),
 		cmocka_unit_test(fields_are_built_only_if_somebody_listens),
+		cmocka_unit_test(limit_lets_a_burst_through),
+		cmocka_unit_test(limit_refills_one_by_one),
+		cmocka_unit_test(limit_tells_how_many_it_held_back),
+		cmocka_unit_test(limited_message_carries_what_was_suppressed),
+		cmocka_unit_test(limit_is_not_used_up_if_nobody_listens),
+		cmocka_unit_test(limit_is_shared_by_threads),
 		cmocka_unit_test(le_bytes_are_in_order_at_every_alignment),
 		cmocka_unit_test(checked_add),
 		cmocka_unit_test(checked_mul),

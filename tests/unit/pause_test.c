@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Bringing a device to rest and back: the worker's park, and the inline engine's. */
 #include "mock_guest.h"
+#include "process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -47,7 +51,7 @@ static void serve_one_read(struct guest *g)
 }
 
 /* Rules: C-4 U-1 U-2 U-8 */
-static void test_without_a_worker_there_is_nothing_to_pause(void **state)
+static void test_without_a_worker_there_is_nothing_to_wait_for(void **state)
 {
 	struct guest g;
 	int fd;
@@ -57,14 +61,114 @@ static void test_without_a_worker_there_is_nothing_to_pause(void **state)
 	fd = parked_fd(&g);
 	assert_true(vblk_device_is_paused(g.device));
 	assert_false(vblk_device_pause(g.device));
+	assert_false(vblk_device_pause(g.device));
+	assert_int_equal(vblk_device_wait_paused(g.device, 0), 0);
 	assert_false(vblk_device_resume(g.device));
 	assert_true(vblk_device_is_paused(g.device));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
-	/* A pause without a worker leaves no trace: the worker that starts later runs. */
+	/* A pause that is over leaves no trace: the worker that starts later runs. */
 	guest_start(&g);
 	assert_false(vblk_device_is_paused(g.device));
 	serve_one_read(&g);
 	close(fd);
+	guest_destroy(&g);
+}
+
+/* Whether the device's worker sleeps; by then it has done what it does without being asked. */
+static bool worker_sleeps(void *context)
+{
+	struct guest *g = context;
+	char wanted[32], path[300], line[128];
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	bool sleeps = false;
+
+	assert_non_null(tasks);
+	snprintf(wanted, sizeof(wanted), "(vblk%u/0) S ", vblk_device_instance(g->device));
+	while ((task = readdir(tasks)) && !sleeps) {
+		FILE *stat;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/stat", task->d_name);
+		stat = fopen(path, "r");
+		if (!stat)
+			continue;
+		sleeps = fgets(line, sizeof(line), stat) && strstr(line, wanted);
+		fclose(stat);
+	}
+	closedir(tasks);
+	return sleeps;
+}
+
+/* Rules: D-RESUME U-8 */
+static void test_worker_that_starts_during_a_pause_parks_before_it_serves(void **state)
+{
+	struct guest g;
+	int fd;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	fd = parked_fd(&g);
+	assert_false(vblk_device_pause(g.device));
+	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(&g);
+	guest_start(&g);
+	assert_true(vblk_device_is_paused(g.device));
+	assert_true(process_wait(worker_sleeps, &g));
+	assert_true(vblk_device_is_paused(g.device));
+	assert_int_equal(guest_status_byte(&g), GUEST_SENTINEL);
+	assert_int_equal(guest_used_idx(&g), 0);
+	/* It is on already, and was promised to nobody. */
+	assert_false(vblk_device_pause(g.device));
+	assert_int_equal(vblk_eventfd_clear(fd), 0);
+	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_wait_used(&g, 1));
+	assert_false(vblk_device_is_paused(g.device));
+	assert_int_equal(vblk_eventfd_clear(fd), 0);
+	/* The next one is like any other. */
+	assert_true(vblk_device_pause(g.device));
+	assert_int_equal(take_acks(fd), 1);
+	close(fd);
+	guest_destroy(&g);
+}
+
+/* Rules: D-RESUME */
+static void test_pause_without_a_worker_ends_with_a_reset(void **state)
+{
+	(void)state;
+	for (int engine = VBLK_ENGINE_WORKER; engine <= VBLK_ENGINE_INLINE; engine++) {
+		const struct guest_options options = {
+			.device.engine = (enum vblk_engine_kind)engine,
+		};
+		struct guest g;
+
+		guest_create_filled(&g, &options, 4096, 0xab);
+		assert_false(vblk_device_pause(g.device));
+		guest_reset(&g);
+		guest_start(&g);
+		assert_false(vblk_device_is_paused(g.device));
+		serve_one_read(&g);
+		guest_destroy(&g);
+	}
+}
+
+/* Rules: D-RESUME U-5 */
+static void test_what_came_during_a_pause_is_served_in_one_drain(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	guest_start(&g);
+	assert_true(vblk_device_pause(g.device));
+	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	for (unsigned i = 0; i < 8; i++)
+		guest_request_at(&g, i, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(&g);
+	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_wait_used(&g, 8));
+	guest_reset(&g); /* whatever else it did, it has done */
+	assert_int_equal(guest_metrics(&g).interrupts, 1);
+	assert_int_equal(guest_metrics(&g).reads_completed, 8);
 	guest_destroy(&g);
 }
 
@@ -333,6 +437,32 @@ static void test_inline_rests_at_once_and_serves_on_resume(void **state)
 }
 
 /* Rules: D-INLINE-PAUSE R-8 */
+static void test_inline_that_starts_during_a_pause_serves_on_resume(void **state)
+{
+	struct guest g;
+	uint64_t deadline;
+	int fd;
+
+	(void)state;
+	guest_create_filled(&g, &inline_options, 4096, 0xab);
+	fd = parked_fd(&g);
+	assert_false(vblk_device_pause(g.device));
+	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(&g);
+	guest_start(&g);
+	assert_true(vblk_device_is_paused(g.device));
+	assert_false(vblk_device_next_deadline(g.device, &deadline));
+	vblk_device_run(g.device);
+	assert_int_equal(guest_used_idx(&g), 0);
+	assert_false(vblk_device_pause(g.device));
+	assert_false(vblk_device_resume(g.device));
+	assert_false(vblk_device_is_paused(g.device));
+	assert_int_equal(guest_used_idx(&g), 1);
+	assert_int_equal(vblk_eventfd_clear(fd), 0);
+	close(fd);
+	guest_destroy(&g);
+}
+
 static void test_inline_reset_ends_the_pause(void **state)
 {
 	struct guest g;
@@ -408,7 +538,10 @@ static void test_pauses_under_load_lose_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_without_a_worker_there_is_nothing_to_pause),
+		cmocka_unit_test(test_without_a_worker_there_is_nothing_to_wait_for),
+		cmocka_unit_test(test_worker_that_starts_during_a_pause_parks_before_it_serves),
+		cmocka_unit_test(test_pause_without_a_worker_ends_with_a_reset),
+		cmocka_unit_test(test_what_came_during_a_pause_is_served_in_one_drain),
 		cmocka_unit_test(test_the_flag_is_down_when_driver_ok_returns),
 		cmocka_unit_test(test_a_pause_is_acknowledged_once_with_the_flag_up),
 		cmocka_unit_test(test_a_kick_while_parked_is_served_after_resume),
@@ -421,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_limits_taken_away_while_stalled_let_the_request_pass_at_once),
 		cmocka_unit_test(test_set_throttle_refuses_nonsense_and_keeps_what_was),
 		cmocka_unit_test(test_inline_rests_at_once_and_serves_on_resume),
+		cmocka_unit_test(test_inline_that_starts_during_a_pause_serves_on_resume),
 		cmocka_unit_test(test_inline_reset_ends_the_pause),
 		cmocka_unit_test(test_the_parked_eventfd_can_be_taken_away),
 		cmocka_unit_test(test_pauses_under_load_lose_nothing),

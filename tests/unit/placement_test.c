@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -144,6 +145,127 @@ static void test_impossible_placement_warns_and_serves(void **state)
 	}
 }
 
+/* A vCPU that sets DRIVER_OK: pinned, and if `priority` is not 0, with real-time priority. */
+struct vcpu {
+	struct guest *guest;
+	int priority;
+	int error; /* of what made it so */
+};
+
+static void *start_device(void *argument)
+{
+	struct vcpu *vcpu = argument;
+	const struct sched_param param = { .sched_priority = vcpu->priority };
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(first_cpu, &one);
+	vcpu->error = sched_setaffinity(0, sizeof(one), &one) < 0 ? errno : 0;
+	if (vcpu->priority > 0)
+		vcpu->error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+	if (vcpu->error == 0)
+		guest_start(vcpu->guest);
+	return NULL;
+}
+
+/* Returns the worker's thread id, or 0 if the host does not let a thread have its priority. */
+static pid_t start_by_vcpu(struct guest *g, int priority)
+{
+	struct vcpu vcpu = { .guest = g, .priority = priority };
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, start_device, &vcpu), 0);
+	pthread_join(thread, NULL);
+	if (vcpu.error != 0)
+		return 0;
+	guest_request(g, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(g);
+	assert_true(guest_wait_used(g, 1));
+	return worker_of(g);
+}
+
+/* Rules: W-1 */
+static void test_worker_of_a_pinned_vcpu_runs_where_its_creator_may(void **state)
+{
+	struct guest g;
+	cpu_set_t set;
+	pid_t worker;
+
+	(void)state;
+	if (CPU_COUNT(&allowed) < 2) {
+		print_message("there is only one processor\n");
+		skip();
+	}
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	worker = start_by_vcpu(&g, 0);
+	assert_int_equal(sched_getaffinity(worker, sizeof(set), &set), 0);
+	assert_true(CPU_EQUAL(&set, &allowed));
+	guest_destroy(&g);
+}
+
+/* Rules: W-1 */
+static void test_worker_of_a_real_time_vcpu_has_no_priority(void **state)
+{
+	struct guest g;
+	pid_t worker;
+
+	(void)state;
+	guest_create_filled(&g, NULL, 4096, 0xab);
+	worker = start_by_vcpu(&g, 1);
+	if (worker == 0) {
+		guest_destroy(&g);
+		print_message("real-time priority is not allowed here\n");
+		skip();
+	}
+	assert_int_equal(sched_getscheduler(worker), SCHED_OTHER);
+	guest_destroy(&g);
+}
+
+/* Rules: D-PLACE */
+static void test_placement_counts_for_the_worker_of_a_pinned_vcpu_too(void **state)
+{
+	const uint32_t list[] = { first_cpu, first_cpu + 1 };
+	struct guest_options options = {
+		.device.placement = { .cpus = list, .cpu_count = 2 },
+	};
+	struct guest g;
+	cpu_set_t set;
+	pid_t worker;
+
+	(void)state;
+	if (!CPU_ISSET(first_cpu + 1, &allowed)) {
+		print_message("there are no two processors side by side\n");
+		skip();
+	}
+	guest_create_filled(&g, &options, 4096, 0xab);
+	worker = start_by_vcpu(&g, 0);
+	assert_int_equal(sched_getaffinity(worker, sizeof(set), &set), 0);
+	assert_int_equal(CPU_COUNT(&set), 2);
+	guest_destroy(&g);
+}
+
+static void *do_nothing(void *argument)
+{
+	return argument;
+}
+
+/* Processors that were there when the device was created, and are no longer, or never known. */
+static void test_home_that_is_gone_hinders_nobody(void **state)
+{
+	struct vblk_cpus cpus = { .home_known = true };
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	CPU_SET(CPU_SETSIZE - 1, &cpus.home);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(vblk_cpus_create_thread(&cpus, do_nothing, &cpus, &thread), 0);
+		assert_int_equal(pthread_join(thread, &result), 0);
+		assert_ptr_equal(result, &cpus);
+		cpus.home_known = false;
+	}
+}
+
 /* Rules: C-7 D-PLACE */
 static void test_new_placement_counts_from_the_next_start(void **state)
 {
@@ -184,6 +306,10 @@ int main(void)
 		cmocka_unit_test(test_restricted_worker_skips_processors_that_are_not_there),
 		cmocka_unit_test(test_worker_without_placement_inherits),
 		cmocka_unit_test(test_impossible_placement_warns_and_serves),
+		cmocka_unit_test(test_worker_of_a_pinned_vcpu_runs_where_its_creator_may),
+		cmocka_unit_test(test_worker_of_a_real_time_vcpu_has_no_priority),
+		cmocka_unit_test(test_placement_counts_for_the_worker_of_a_pinned_vcpu_too),
+		cmocka_unit_test(test_home_that_is_gone_hinders_nobody),
 		cmocka_unit_test(test_new_placement_counts_from_the_next_start),
 		cmocka_unit_test(test_count_without_a_list_is_refused),
 	};

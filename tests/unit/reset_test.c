@@ -82,6 +82,7 @@ static void test_R1_selectors_features_and_queue(void **state)
 	assert_int_equal(device->driver_features_sel, 0);
 	assert_int_equal(device->accepted, 0);
 	assert_false(device->layout.ready);
+	assert_int_equal(guest_read32(&g, VIRTIO_MMIO_QUEUE_READY), 0);
 	assert_int_equal(device->layout.size, 256);
 	assert_int_equal(device->layout.desc, 0);
 	assert_int_equal(device->layout.avail, 0);

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -187,6 +188,8 @@ static void test_S_register_follows_the_machine(void **state)
 
 			plant(&g, current);
 			guest_clear_log(&g);
+			g.now_ns +=
+				VBLK_LOG_INTERVAL_NS; /* the limit on messages is another test's */
 			guest_set_status(&g, value);
 			assert_int_equal(guest_status(&g), stored ? value : current);
 			/* S-7: a refusal, and FAILED, is told once; the rest is silent. */
@@ -484,6 +487,76 @@ static void test_16_7_27_needs_reset_survives_concurrent_status_writes(void **st
 	guest_destroy(&g);
 }
 
+/* --- A guest that wants to fill the host's disk with lines --- */
+
+/* Everything that a driver can be told off for, from FEATURES_OK on and back. */
+static void misbehave(struct guest *g)
+{
+	guest_negotiate(g);
+	guest_write32(g, VIRTIO_MMIO_QUEUE_NUM, 3);
+	guest_write32(g, VIRTIO_MMIO_QUEUE_DESC_LOW, 1);
+	guest_set_status(g, 0x1);
+	guest_set_status(g, 0x1b);
+	guest_set_status(g, 0x8b);
+	guest_set_status(g, 0);
+	guest_set_status(g, 0x1);
+	guest_set_status(g, 0x3);
+	guest_accept(g, 0);
+	guest_set_status(g, 0xb);
+	guest_accept(g, UINT64_MAX);
+	guest_set_status(g, 0xb);
+	vblk_port_set_needs_reset(g->device->port);
+	guest_set_status(g, 0x1);
+	guest_kick(g);
+	guest_set_status(g, 0);
+}
+
+#define MISDEEDS 9
+
+static void test_D_LOG_guest_cannot_flood_the_log(void **state)
+{
+	struct guest_options options = inline_options;
+	const char *line;
+	unsigned lines = 0;
+	struct guest g;
+
+	(void)state;
+	options.unbound = true;
+	guest_create(&g, &options, disk_create(4096, 0));
+	misbehave(&g);
+	for (line = strchr(g.log, '\n'); line; line = strchr(line + 1, '\n'))
+		lines++;
+	assert_int_equal(lines, MISDEEDS);
+	guest_clear_log(&g);
+	/* As if there had been so many that the next may pass in a hundred years. */
+	atomic_store(&g.device->port->log_limit.full_at, UINT64_MAX / 2);
+	misbehave(&g);
+	misbehave(&g);
+	assert_string_equal(g.log, "");
+	atomic_store(&g.device->port->log_limit.full_at, 0);
+	guest_set_status(&g, 0x80);
+	assert_true(guest_logged(&g, "driver gave up"));
+	assert_true(guest_logged(&g, "suppressed=18"));
+	guest_destroy(&g);
+}
+
+/* Rules: D-LOG */
+static void test_every_line_names_its_device(void **state)
+{
+	struct guest_options options = inline_options;
+	char wanted[32];
+	struct guest g;
+
+	(void)state;
+	options.unbound = true;
+	guest_create(&g, &options, disk_create(4096, 0));
+	misbehave(&g);
+	snprintf(wanted, sizeof(wanted), " instance=%u", vblk_device_instance(g.device));
+	for (char *line = strtok(g.log, "\n"); line; line = strtok(NULL, "\n"))
+		assert_non_null(strstr(line, wanted));
+	guest_destroy(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -507,6 +580,8 @@ int main(void)
 		cmocka_unit_test(test_16_7_26_needs_reset_is_not_cleared_by_ack),
 		cmocka_unit_test(test_S8_16_1_26_zero_clears_every_state),
 		cmocka_unit_test(test_16_7_27_needs_reset_survives_concurrent_status_writes),
+		cmocka_unit_test(test_D_LOG_guest_cannot_flood_the_log),
+		cmocka_unit_test(test_every_line_names_its_device),
 	};
 
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);

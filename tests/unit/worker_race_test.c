@@ -261,6 +261,53 @@ static void test_cycles_under_register_traffic(void **state)
 	guest_destroy(&g);
 }
 
+static bool is_set(void *context)
+{
+	return atomic_load((atomic_bool *)context);
+}
+
+/* A vCPU that looks at the device, selects, notifies and acknowledges. */
+struct looker {
+	struct guest *guest;
+	atomic_bool done;
+};
+
+static void *look(void *context)
+{
+	struct looker *looker = context;
+	struct guest *g = looker->guest;
+
+	guest_write32(g, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+	guest_write32(g, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	guest_write32(g, VIRTIO_MMIO_QUEUE_SEL, 0);
+	for (uint64_t offset = 0; offset <= 0x118; offset += 4)
+		(void)guest_read32(g, offset);
+	guest_kick(g);
+	guest_write32(g, VIRTIO_MMIO_INTERRUPT_ACK, VRING);
+	atomic_store(&looker->done, true);
+	return NULL;
+}
+
+/* A reset holds the lock as long as it waits for its worker. */
+static void test_vcpu_that_looks_does_not_wait_for_a_reset(void **state)
+{
+	struct guest g;
+	struct looker looker = { .guest = &g };
+	pthread_t thread;
+	bool done;
+
+	(void)state;
+	guest_create(&g, NULL, disk_create(DISK_SIZE, 0xab));
+	guest_start(&g);
+	vblk_device_lock(g.device);
+	assert_int_equal(pthread_create(&thread, NULL, look, &looker), 0);
+	done = process_wait(is_set, &looker.done);
+	vblk_device_unlock(g.device);
+	pthread_join(thread, NULL);
+	assert_true(done);
+	guest_destroy(&g);
+}
+
 static void test_cycles_back_to_back(void **state)
 {
 	struct guest g;
@@ -289,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_O2_event_idx_loses_no_wakeup),
 		cmocka_unit_test(test_D_HOLE_2_stop_is_seen_under_a_hostile_driver),
 		cmocka_unit_test(test_cycles_under_register_traffic),
+		cmocka_unit_test(test_vcpu_that_looks_does_not_wait_for_a_reset),
 		cmocka_unit_test(test_cycles_back_to_back),
 	};
 

@@ -200,7 +200,7 @@ static void test_D_SPAWN_failing_again_and_again(void **state)
 	guest_destroy(&g);
 }
 
-/* The memory is bound, the start that this sets off fails: the driver is told. */
+/* The memory is bound, the start that this sets off fails: driver and caller are told. */
 static void test_D_HOLE_4_set_memory_without_descriptors(void **state)
 {
 	struct loss loss = { 0 };
@@ -215,9 +215,10 @@ static void test_D_HOLE_4_set_memory_without_descriptors(void **state)
 	assert_true(process_wait_threads(own_threads));
 	guest_start(&g);
 	process_limit_fds(0);
-	(void)!vblk_device_set_memory(g.device, g.memory);
+	assert_int_equal(vblk_device_set_memory(g.device, g.memory), -EMFILE);
 	process_unlimit_fds();
 	expect_not_started(&g, &loss, -EMFILE);
+	assert_ptr_equal(g.device->memory, g.memory);
 	expect_works_after_reset(&g, &loss);
 	guest_destroy(&g);
 }
