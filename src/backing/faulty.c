@@ -26,11 +26,14 @@ struct faulty {
 	struct vblk_backing *base;
 	struct vblk_faulty_sleep sleep;
 
+	/* Without the lock: a disk that has no rules costs next to nothing. */
+	atomic_bool has_rules;
+	_Atomic uint64_t calls[VBLK_FAULTY_OPS];
+
 	pthread_mutex_t lock;	/* guards all below */
 	pthread_cond_t changed; /* `hanging` or `releases` did */
 	struct vblk_faulty_rule *rules;
 	size_t rule_count;
-	uint64_t calls[VBLK_FAULTY_OPS];
 	uint64_t releases;
 	unsigned int hanging;
 };
@@ -111,11 +114,15 @@ static void hang(struct faulty *faulty)
 /* Counts a call, makes it wait as the rules say, and returns what else to do. */
 static struct plan begin_call(struct faulty *faulty, enum vblk_faulty_op op)
 {
-	struct plan plan;
+	struct plan plan = { .pass = true };
 
+	if (!atomic_load(&faulty->has_rules)) {
+		atomic_fetch_add(&faulty->calls[op], 1);
+		return plan;
+	}
 	pthread_mutex_lock(&faulty->lock);
-	faulty->calls[op]++;
-	plan = plan_call(faulty->rules, faulty->rule_count, op, faulty->calls[op]);
+	plan = plan_call(faulty->rules, faulty->rule_count, op,
+			 atomic_fetch_add(&faulty->calls[op], 1) + 1);
 	pthread_mutex_unlock(&faulty->lock);
 
 	if (plan.delay_ns > 0)
@@ -333,6 +340,7 @@ int vblk_faulty_create(struct vblk_backing *base, const struct vblk_faulty_rule 
 		return err;
 	}
 	faulty->rule_count = count;
+	atomic_init(&faulty->has_rules, count > 0);
 	if (sleep)
 		faulty->sleep = *sleep;
 	if (!faulty->sleep.fn)
@@ -358,7 +366,9 @@ int vblk_faulty_set_rules(struct vblk_backing *backing, const struct vblk_faulty
 	old = faulty->rules;
 	faulty->rules = fresh;
 	faulty->rule_count = count;
-	memset(faulty->calls, 0, sizeof(faulty->calls));
+	for (size_t op = 0; op < VBLK_FAULTY_OPS; op++)
+		atomic_store(&faulty->calls[op], 0);
+	atomic_store(&faulty->has_rules, count > 0);
 	pthread_mutex_unlock(&faulty->lock);
 	free(old);
 	return 0;
@@ -366,13 +376,7 @@ int vblk_faulty_set_rules(struct vblk_backing *backing, const struct vblk_faulty
 
 uint64_t vblk_faulty_calls(struct vblk_backing *backing, enum vblk_faulty_op op)
 {
-	struct faulty *faulty = faulty_of(backing);
-	uint64_t calls;
-
-	pthread_mutex_lock(&faulty->lock);
-	calls = faulty->calls[op];
-	pthread_mutex_unlock(&faulty->lock);
-	return calls;
+	return atomic_load(&faulty_of(backing)->calls[op]);
 }
 
 void vblk_faulty_wait_hanging(struct vblk_backing *backing, unsigned int count)
