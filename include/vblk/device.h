@@ -266,6 +266,23 @@ VBLK_API void vblk_device_run(struct vblk_device *device);
 VBLK_API VBLK_MUST_USE int vblk_device_set_throttle(struct vblk_device *device,
 						    const struct vblk_throttle *throttle);
 
+/* Bits of the flags of vblk_device_resize. */
+#define VBLK_RESIZE_SHRINK (1u << 0) /* it may become smaller */
+
+/*
+ * Gives the disk another size, also while it is used; a driver that runs is told (configuration
+ * generation and interrupt). A backing that is too short grows first. What is cut off stays in the
+ * backing, but requests that reach it fail. Requests in hand are judged by the size at their start.
+ *
+ * Returns 0, or with nothing changed
+ *   -EINVAL      0, or no multiple of VBLK_SECTOR_SIZE; an unknown flag;
+ *   -EFBIG       above 2^63-1;
+ *   -ERANGE      less than now, without VBLK_RESIZE_SHRINK;
+ *   -EOPNOTSUPP  the backing is shorter and cannot grow; or what growing failed with.
+ */
+VBLK_API VBLK_MUST_USE int vblk_device_resize(struct vblk_device *device, uint64_t capacity_bytes,
+					      uint32_t flags);
+
 /*
  * Changes where workers run, from the next start (DRIVER_OK) on. All zero: where the thread could
  * that created the device.

@@ -32,18 +32,13 @@
 
 struct vblk_device {
 	/* Constant from creation on. */
-	uint32_t instance;
 	bool locking; /* engines without threads need no lock */
 	uint32_t stop_timeout_ms;
 	uint64_t offered; /* feature mask */
-	uint8_t config_space[VBLK_CONFIG_SIZE];
-	struct vblk_log log;
-	struct vblk_clock clock;
-	enum vblk_undeliverable on_undeliverable;
 	void (*worker_lost)(void *context, int error);
 	void *worker_lost_context;
-	struct vblk_disk disk;
-	struct vblk_metrics *metrics;
+	struct vblk_disk *disk; /* owned reference */
+	struct vblk_offer offer;
 	struct vblk_port *port;
 	struct vblk_engine *engine;
 
@@ -61,7 +56,6 @@ struct vblk_device {
 	struct vblk_memory *memory;
 	uint64_t accepted; /* the driver's features */
 	struct vblk_queue_layout layout;
-	struct vblk_throttle throttle;
 	struct vblk_cpus cpus;
 	bool dead; /* a worker was abandoned: none is started again */
 };
@@ -70,10 +64,11 @@ struct vblk_device {
  * Logs what a guest can cause as often as it likes: within the device's limit, and with its
  * instance as the first field.
  */
-#define vblk_device_log_guest(device, level, message, ...)                      \
-	vblk_log_emit_limited(&(device)->log, &(device)->port->log_limit,       \
-			      vblk_clock_now(&(device)->clock), level, message, \
-			      VBLK_FIELD_UINT("instance", (device)->instance), ##__VA_ARGS__)
+#define vblk_device_log_guest(device, level, message, ...)                            \
+	vblk_log_emit_limited(&(device)->disk->log, &(device)->port->log_limit,       \
+			      vblk_clock_now(&(device)->disk->clock), level, message, \
+			      VBLK_FIELD_UINT("instance", (device)->disk->instance),  \
+			      ##__VA_ARGS__)
 
 /* No-ops where nothing else runs. */
 void vblk_device_lock(struct vblk_device *device);
@@ -118,6 +113,7 @@ void vblk_device_set_status(struct vblk_device *device, uint32_t value);
 
 /* Configuration space. Lock-free. */
 uint32_t vblk_device_config_generation(const struct vblk_device *device);
+void vblk_device_write_config(struct vblk_device *device, uint64_t offset, uint8_t value);
 void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
 			     size_t length);
 

@@ -8,38 +8,23 @@
  * that tries again is told NEEDS_RESET instead of being left waiting.
  */
 #include <errno.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
 #include "device/device.h"
 
-/*
- * VIRTIO_BLK_F_CONFIG_WCE is not offered, so FLUSH alone tells whether the driver can make its
- * writes stable by itself.
- */
-static bool can_flush(const struct vblk_device *device)
-{
-	return device->accepted >> VIRTIO_BLK_F_FLUSH & 1;
-}
-
 static void describe(const struct vblk_device *device, struct vblk_drain_config *config)
 {
 	*config = (struct vblk_drain_config){
 		.disk = device->disk,
+		.rules = vblk_rules_negotiated(device->disk, device->accepted),
+		.stable_writes = vblk_writes_are_stable(device->accepted),
 		.memory = device->memory,
 		.port = device->port,
-		.metrics = device->metrics,
-		.log = device->log,
-		.clock = device->clock,
-		.throttle = device->throttle,
-		.on_undeliverable = device->on_undeliverable,
 		.layout = device->layout,
 		.event_idx = device->accepted >> VIRTIO_RING_F_EVENT_IDX & 1,
-		.instance = device->instance,
 		.index = 0,
 	};
-	config->disk.stable_writes = !can_flush(device);
 }
 
 static void report_loss(struct vblk_device *device, int error)
@@ -66,6 +51,7 @@ int vblk_device_start(struct vblk_device *device)
 		vblk_port_set_needs_reset(device->port);
 		return -EIO;
 	}
+	vblk_throttle_group_refill(device->disk->throttle);
 	describe(device, &config);
 	host = (struct vblk_engine_host){
 		.cpus = device->cpus,
@@ -105,6 +91,7 @@ void vblk_device_reset(struct vblk_device *device)
 	/* Nobody drains any more: from here on nothing can set what is cleared. */
 	vblk_engine_forget(device->engine);
 	vblk_port_reset(device->port);
+	vblk_config_start(device->disk, 0);
 	atomic_store_explicit(&device->unbound_warned, false, memory_order_relaxed);
 }
 
@@ -156,10 +143,27 @@ int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throt
 	if (ret < 0)
 		return ret;
 	vblk_device_lock(device);
-	device->throttle = *throttle;
-	vblk_engine_set_throttle(device->engine, throttle);
+	vblk_throttle_group_change(device->disk->throttle, throttle);
+	vblk_engine_retry(device->engine);
 	vblk_device_unlock(device);
 	return 0;
+}
+
+int vblk_device_resize(struct vblk_device *device, uint64_t capacity_bytes, uint32_t flags)
+{
+	int ret;
+
+	if (flags & ~VBLK_RESIZE_SHRINK)
+		return -EINVAL;
+	vblk_device_lock(device);
+	ret = vblk_disk_resize(device->disk, capacity_bytes, flags & VBLK_RESIZE_SHRINK);
+	if (ret == 0) {
+		atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
+		if (vblk_device_status(device) & VIRTIO_CONFIG_S_DRIVER_OK)
+			vblk_port_set_config_changed(device->port);
+	}
+	vblk_device_unlock(device);
+	return ret;
 }
 
 int vblk_device_set_placement(struct vblk_device *device, const struct vblk_placement *placement)

@@ -152,7 +152,7 @@ uint32_t vblk_device_config_generation(const struct vblk_device *device)
 void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
 			     size_t length)
 {
-	vblk_config_read(device->config_space, offset, data, length);
+	vblk_config_read(&device->offer, offset, data, length);
 }
 
 static void log_features(const struct vblk_device *device, const char *message)
@@ -169,6 +169,14 @@ static void log_refusal(const struct vblk_device *device, const char *message, u
 	vblk_device_log_guest(device, VBLK_LOG_WARN, message,
 			      VBLK_FIELD_HEX("device_status", current),
 			      VBLK_FIELD_HEX("requested", value));
+}
+
+void vblk_device_write_config(struct vblk_device *device, uint64_t offset, uint8_t value)
+{
+	vblk_device_lock(device);
+	if (vblk_device_status(device) & VIRTIO_CONFIG_S_FEATURES_OK)
+		(void)vblk_config_write(device->disk, device->accepted, offset, value);
+	vblk_device_unlock(device);
 }
 
 /* Says why a status write was refused, or that the driver gave up. */
@@ -223,14 +231,16 @@ static void step_status(struct vblk_device *device, uint32_t value)
 							    value, memory_order_release,
 							    memory_order_acquire)) {
 			log_status(device, verdict, current, value);
+			if (value & ~current & VIRTIO_CONFIG_S_FEATURES_OK)
+				vblk_config_start(device->disk, device->accepted);
 			/* What hinders it from starting, driver and embedder have been told. */
 			if (value == VBLK_STATUS_RUNNING)
 				(void)vblk_device_start(device);
 			return;
 		}
 	}
-	vblk_log_emit(&device->log, VBLK_LOG_ERROR, "status register does not settle",
-		      VBLK_FIELD_UINT("instance", device->instance),
+	vblk_log_emit(&device->disk->log, VBLK_LOG_ERROR, "status register does not settle",
+		      VBLK_FIELD_UINT("instance", device->disk->instance),
 		      VBLK_FIELD_HEX("device_status", current), VBLK_FIELD_HEX("requested", value));
 }
 

@@ -39,7 +39,7 @@ struct vblk_engine_ops {
 	void (*forget)(struct vblk_engine *engine);
 	bool (*pause)(struct vblk_engine *engine);
 	bool (*resume)(struct vblk_engine *engine);
-	void (*set_throttle)(struct vblk_engine *engine, const struct vblk_throttle *throttle);
+	void (*retry)(struct vblk_engine *engine);
 	int (*kick_fd)(const struct vblk_engine *engine);
 	void (*run)(struct vblk_engine *engine);
 	bool (*next_deadline)(const struct vblk_engine *engine, uint64_t *deadline_ns);
@@ -105,11 +105,10 @@ static inline bool vblk_engine_resume(struct vblk_engine *engine)
 	return engine->ops->resume(engine);
 }
 
-/* New limits for what runs now, if anything does. They are valid. */
-static inline void vblk_engine_set_throttle(struct vblk_engine *engine,
-					    const struct vblk_throttle *throttle)
+/* There are other limits: a request that waits for tokens is looked at again. */
+static inline void vblk_engine_retry(struct vblk_engine *engine)
 {
-	engine->ops->set_throttle(engine, throttle);
+	engine->ops->retry(engine);
 }
 
 /* The eventfd whose signal is a notification, or -ENOTSUP. */

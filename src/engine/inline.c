@@ -24,8 +24,6 @@ struct inline_engine {
 	bool pending;		    /* a notification came, or was not fully served */
 	bool waiting;		    /* the next request waits for tokens until `deadline_ns` */
 	uint64_t deadline_ns;
-	bool limits_changed; /* during a run: `limits` are to be taken up behind it */
-	struct vblk_throttle limits;
 };
 
 static struct inline_engine *from_base(struct vblk_engine *engine)
@@ -39,15 +37,6 @@ static void free_drain(struct vblk_drain *drain)
 	free(drain);
 }
 
-/* Other limits. A request that waits is looked at again with them. */
-static void take_limits(struct inline_engine *self)
-{
-	self->limits_changed = false;
-	vblk_drain_set_throttle(self->drain, &self->limits);
-	if (self->waiting)
-		self->pending = true;
-}
-
 /* What a drain that has returned leaves to be done. */
 static void take_result(struct inline_engine *self, enum vblk_drain_result result, uint64_t wait_ns)
 {
@@ -59,8 +48,8 @@ static void take_result(struct inline_engine *self, enum vblk_drain_result resul
 		break;
 	case VBLK_DRAIN_STALLED:
 		self->waiting = true;
-		self->deadline_ns =
-			vblk_clock_now(&self->drain->config.clock) + vblk_retry_clamp(wait_ns);
+		self->deadline_ns = vblk_clock_now(&self->drain->config.disk->clock) +
+				    vblk_retry_clamp(wait_ns);
 		break;
 	}
 }
@@ -83,8 +72,6 @@ static void inline_run(struct vblk_engine *engine)
 		free_drain(drain);
 	} else {
 		take_result(self, result, wait_ns);
-		if (self->limits_changed)
-			take_limits(self);
 	}
 	vblk_park_settle(engine->park);
 }
@@ -96,8 +83,16 @@ static void inline_notify(struct vblk_engine *engine)
 	self->pending = true;
 	if (!self->drain)
 		return;
-	vblk_metrics_add_notification(self->drain->config.metrics);
+	vblk_metrics_add_notification(self->drain->config.disk->metrics);
 	inline_run(engine);
+}
+
+/* It is this queue's turn to take tokens. Under the lock of the limits: no more than a note. */
+static void note_retry(void *context)
+{
+	struct inline_engine *self = context;
+
+	self->pending = true;
 }
 
 static int inline_start(struct vblk_engine *engine, const struct vblk_drain_config *config,
@@ -108,13 +103,16 @@ static int inline_start(struct vblk_engine *engine, const struct vblk_drain_conf
 
 	(void)host;
 	self->drain = malloc(sizeof(*self->drain));
-	if (!self->drain)
+	if (!self->drain) {
+		vblk_drain_discard(config);
 		return -ENOMEM;
+	}
 	own.yield = &engine->park->yield;
+	own.retry = note_retry;
+	own.retry_context = self;
 	vblk_drain_init(self->drain, &own);
 	vblk_park_begin(engine->park);
 	self->waiting = false;
-	self->limits_changed = false;
 	if (self->pending)
 		inline_run(engine);
 	return 0;
@@ -165,17 +163,15 @@ static bool inline_resume(struct vblk_engine *engine)
 	return false;
 }
 
-static void inline_set_throttle(struct vblk_engine *engine, const struct vblk_throttle *throttle)
+/* A run that is under way sees other limits by itself, with its next request. */
+static void inline_retry(struct vblk_engine *engine)
 {
 	struct inline_engine *self = from_base(engine);
 
-	if (!self->drain)
+	if (!self->drain || self->running)
 		return;
-	self->limits = *throttle;
-	self->limits_changed = true;
-	if (self->running)
-		return;
-	take_limits(self);
+	if (self->waiting)
+		self->pending = true;
 	if (self->pending)
 		inline_run(engine);
 }
@@ -193,7 +189,7 @@ static bool inline_next_deadline(const struct vblk_engine *engine, uint64_t *dea
 	if (!self->drain || vblk_park_is_paused(self->base.park))
 		return false;
 	if (self->pending)
-		*deadline_ns = vblk_clock_now(&self->drain->config.clock);
+		*deadline_ns = vblk_clock_now(&self->drain->config.disk->clock);
 	else if (self->waiting)
 		*deadline_ns = self->deadline_ns;
 	return self->pending || self->waiting;
@@ -212,7 +208,7 @@ static const struct vblk_engine_ops inline_ops = {
 	.forget = inline_forget,
 	.pause = inline_pause,
 	.resume = inline_resume,
-	.set_throttle = inline_set_throttle,
+	.retry = inline_retry,
 	.kick_fd = inline_kick_fd,
 	.run = inline_run,
 	.next_deadline = inline_next_deadline,

@@ -142,13 +142,6 @@ bool vblk_park_release(struct vblk_park *park)
 	return live;
 }
 
-void vblk_park_interrupt(struct vblk_park *park)
-{
-	pthread_mutex_lock(&park->lock);
-	atomic_store_explicit(&park->yield, true, memory_order_relaxed);
-	pthread_mutex_unlock(&park->lock);
-}
-
 void vblk_park_stop(struct vblk_park *park, bool *stop)
 {
 	pthread_mutex_lock(&park->lock);

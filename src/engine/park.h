@@ -59,9 +59,6 @@ VBLK_MUST_USE bool vblk_park_request(struct vblk_park *park);
 /* Ends the rest. Returns whether there is a worker that may have to leave its park. */
 bool vblk_park_release(struct vblk_park *park);
 
-/* Ends a drain after the request in hand, so that the worker looks at what it was told. */
-void vblk_park_interrupt(struct vblk_park *park);
-
 /* Sets *stop, which belongs to the worker, and gets the worker out of its park. */
 void vblk_park_stop(struct vblk_park *park, bool *stop);
 

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,10 +54,7 @@ struct vblk_worker {
 
 	bool stop; /* under the park's lock */
 
-	/* Other limits that wait to be taken up. */
-	pthread_mutex_t limits_lock;
-	bool limits_changed;
-	struct vblk_throttle limits;
+	atomic_bool retry; /* there are other limits, or it is this queue's turn */
 
 	/* How it ends: under the lock, the thread and whoever stops it agree who frees. */
 	pthread_mutex_t lock;
@@ -77,7 +75,6 @@ static void worker_free(struct vblk_worker *worker)
 {
 	vblk_drain_destroy(&worker->drain);
 	vblk_park_unref(worker->park);
-	pthread_mutex_destroy(&worker->limits_lock);
 	pthread_cond_destroy(&worker->ended_cond);
 	pthread_mutex_destroy(&worker->lock);
 	close(worker->epoll_fd);
@@ -94,8 +91,8 @@ static void log_failure(struct vblk_worker *worker, enum vblk_log_level level, c
 	const struct vblk_drain_config *config = &worker->drain.config;
 
 	vblk_log_emit_limited(
-		&config->log, &config->port->log_limit, vblk_clock_now(&config->clock), level,
-		message, VBLK_FIELD_UINT("instance", config->instance),
+		&config->disk->log, &config->port->log_limit, vblk_clock_now(&config->disk->clock),
+		level, message, VBLK_FIELD_UINT("instance", config->disk->instance),
 		VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));
 }
 
@@ -157,17 +154,13 @@ static void drain_once(struct vblk_worker *worker)
 	}
 }
 
-/* A request that waits for tokens is looked at again with the new limits. */
-static void take_limits(struct vblk_worker *worker)
+/* A request that waits for tokens is looked at again. */
+static void take_retry(struct vblk_worker *worker)
 {
-	pthread_mutex_lock(&worker->limits_lock);
-	if (worker->limits_changed) {
-		worker->limits_changed = false;
-		vblk_drain_set_throttle(&worker->drain, &worker->limits);
-		worker->more = worker->more || worker->blocked;
-		worker->blocked = false;
-	}
-	pthread_mutex_unlock(&worker->limits_lock);
+	if (!atomic_exchange(&worker->retry, false))
+		return;
+	worker->more = worker->more || worker->blocked;
+	worker->blocked = false;
 }
 
 /* Returns 0 when it was told to stop, or why there is no going on. */
@@ -184,11 +177,11 @@ static int serve(struct vblk_worker *worker)
 			vblk_eventfd_clear(worker->control_fd);
 			if (vblk_park_here(worker->park, &worker->stop))
 				return 0;
-			take_limits(worker);
+			take_retry(worker);
 		}
 		if (wakeup.kick) {
 			vblk_eventfd_clear(worker->kick_fd);
-			vblk_metrics_add_notification(worker->drain.config.metrics);
+			vblk_metrics_add_notification(worker->drain.config.disk->metrics);
 		}
 		if (wakeup.timer) {
 			vblk_eventfd_clear(worker->timer_fd);
@@ -208,8 +201,8 @@ static void give_up(struct vblk_worker *worker, int error)
 	const struct vblk_drain_config *config = &worker->drain.config;
 	int ret = 0;
 
-	vblk_log_emit(&config->log, VBLK_LOG_ERROR, "worker cannot wait for events and ends",
-		      VBLK_FIELD_UINT("instance", config->instance),
+	vblk_log_emit(&config->disk->log, VBLK_LOG_ERROR, "worker cannot wait for events and ends",
+		      VBLK_FIELD_UINT("instance", config->disk->instance),
 		      VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));
 	if (vblk_lease_hold(&worker->drain.lease)) {
 		ret = vblk_port_signal_needs_reset(config->port);
@@ -227,7 +220,7 @@ static void name_thread(const struct vblk_drain_config *config)
 {
 	char name[32];
 
-	snprintf(name, sizeof(name), "vblk%u/%u", config->instance, config->index);
+	snprintf(name, sizeof(name), "vblk%u/%u", config->disk->instance, config->index);
 	prctl(PR_SET_NAME, name);
 }
 
@@ -298,13 +291,18 @@ static void close_descriptors(struct vblk_worker *worker)
 	}
 }
 
-/* The thread inherits a mask in which every signal is blocked: they are the embedder's. */
+/*
+ * The thread inherits a mask in which every signal is blocked: they are the embedder's. All but
+ * SIGBUS, which is about what the thread itself has touched (base/sigbus.h); blocked, it would end
+ * the process.
+ */
 static int create_thread(struct vblk_worker *worker)
 {
 	sigset_t all, before;
 	int ret;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	ret = vblk_cpus_create_thread(&worker->host.cpus, worker_main, worker, &worker->thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -315,12 +313,31 @@ static void init_locks(struct vblk_worker *worker)
 {
 	pthread_condattr_t attr;
 
-	pthread_mutex_init(&worker->limits_lock, NULL);
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&worker->ended_cond, &attr);
 	pthread_condattr_destroy(&attr);
+}
+
+void vblk_worker_wake(struct vblk_worker *worker)
+{
+	int ret = vblk_eventfd_signal(worker->control_fd);
+
+	if (ret < 0)
+		log_failure(worker, VBLK_LOG_ERROR, "cannot signal the worker", ret);
+}
+
+void vblk_worker_retry(struct vblk_worker *worker)
+{
+	atomic_store(&worker->retry, true);
+	vblk_worker_wake(worker);
+}
+
+/* Called under the lock of the limits: a store and a write that does not block. */
+static void retry_worker(void *context)
+{
+	vblk_worker_retry(context);
 }
 
 int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_engine_host *host,
@@ -330,15 +347,20 @@ int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_
 	struct vblk_worker *w = calloc(1, sizeof(*w));
 	int ret;
 
-	if (!w)
+	if (!w) {
+		vblk_drain_discard(config);
 		return -ENOMEM;
+	}
 	ret = open_descriptors(w, kick_fd);
 	if (ret < 0) {
 		close_descriptors(w);
+		vblk_drain_discard(config);
 		free(w);
 		return ret;
 	}
 	own.yield = &park->yield;
+	own.retry = retry_worker;
+	own.retry_context = w;
 	own.batch_ns = VBLK_DRAIN_BATCH_NS;
 	vblk_drain_init(&w->drain, &own);
 	w->host = *host;
@@ -356,24 +378,6 @@ int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_
 	return 0;
 }
 
-void vblk_worker_wake(struct vblk_worker *worker)
-{
-	int ret = vblk_eventfd_signal(worker->control_fd);
-
-	if (ret < 0)
-		log_failure(worker, VBLK_LOG_ERROR, "cannot signal the worker", ret);
-}
-
-void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_throttle *throttle)
-{
-	pthread_mutex_lock(&worker->limits_lock);
-	worker->limits = *throttle;
-	worker->limits_changed = true;
-	pthread_mutex_unlock(&worker->limits_lock);
-	vblk_park_interrupt(worker->park);
-	vblk_worker_wake(worker);
-}
-
 /*
  * Cuts off a worker that has not ended. Returns true if it ended after all while we did so. The
  * lock decides: the thread looks at `detached` when it sets `ended`. Once it is detached it may be
@@ -382,11 +386,11 @@ void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_thro
 static bool cut_off(struct vblk_worker *worker)
 {
 	const struct vblk_drain_config *config = &worker->drain.config;
-	const struct vblk_log log = config->log;
+	const struct vblk_log log = config->disk->log;
 	const struct vblk_log_field about[] = {
-		VBLK_FIELD_UINT("instance", config->instance),
+		VBLK_FIELD_UINT("instance", config->disk->instance),
 		VBLK_FIELD_UINT("queue", config->index),
-		VBLK_FIELD_UINT("capacity", config->disk.capacity_bytes),
+		VBLK_FIELD_UINT("capacity", vblk_disk_capacity(config->disk)),
 		VBLK_FIELD_INT("stop_fd", worker->control_fd),
 	};
 	int ret = vblk_lease_revoke(&worker->drain.lease);

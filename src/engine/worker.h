@@ -35,7 +35,7 @@ VBLK_MUST_USE int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_
 /* Makes the worker look at its park. */
 void vblk_worker_wake(struct vblk_worker *worker);
 
-/* Other limits, taken up between two drains. They are valid. */
-void vblk_worker_set_throttle(struct vblk_worker *worker, const struct vblk_throttle *throttle);
+/* A request that waits for tokens is looked at again, at once. Never blocks. */
+void vblk_worker_retry(struct vblk_worker *worker);
 
 #endif

@@ -72,13 +72,12 @@ static bool worker_engine_resume(struct vblk_engine *engine)
 	return vblk_park_release(engine->park);
 }
 
-static void worker_engine_set_throttle(struct vblk_engine *engine,
-				       const struct vblk_throttle *throttle)
+static void worker_engine_retry(struct vblk_engine *engine)
 {
 	struct worker_engine *self = from_base(engine);
 
 	if (self->worker)
-		vblk_worker_set_throttle(self->worker, throttle);
+		vblk_worker_retry(self->worker);
 }
 
 static int worker_engine_kick_fd(const struct vblk_engine *engine)
@@ -114,7 +113,7 @@ static const struct vblk_engine_ops worker_engine_ops = {
 	.forget = worker_engine_forget,
 	.pause = worker_engine_pause,
 	.resume = worker_engine_resume,
-	.set_throttle = worker_engine_set_throttle,
+	.retry = worker_engine_retry,
 	.kick_fd = worker_engine_kick_fd,
 	.run = worker_engine_run,
 	.next_deadline = worker_engine_next_deadline,

@@ -133,8 +133,15 @@ void vblk_mmio_read(struct vblk_device *device, uint64_t offset, void *data, siz
 
 void vblk_mmio_write(struct vblk_device *device, uint64_t offset, const void *data, size_t length)
 {
-	/* Every field of the configuration space is read-only to the driver. */
-	if (offset >= VIRTIO_MMIO_CONFIG || length != REGISTER_WIDTH)
+	if (offset >= VIRTIO_MMIO_CONFIG) {
+		/* One byte of the configuration space is the driver's; wider writes are not to it.
+		 */
+		if (length == 1)
+			vblk_device_write_config(device, offset - VIRTIO_MMIO_CONFIG,
+						 *(const uint8_t *)data);
+		return;
+	}
+	if (length != REGISTER_WIDTH)
 		return;
 	write_register(device, offset, vblk_le32_get(data));
 }

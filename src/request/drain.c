@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
+#include <stdlib.h>
 
 #include "backing/backing.h"
 #include "base/log.h"
@@ -27,15 +28,22 @@ struct batch {
  * A message about the queue, and one that the guest can cause again and again. The fields that say
  * which queue it is come first.
  */
-#define warn(drain, message, ...)                                            \
-	vblk_log_emit(&(drain)->config.log, VBLK_LOG_WARN, (message),        \
-		      VBLK_FIELD_UINT("instance", (drain)->config.instance), \
+#define warn(drain, message, ...)                                                  \
+	vblk_log_emit(&(drain)->config.disk->log, VBLK_LOG_WARN, (message),        \
+		      VBLK_FIELD_UINT("instance", (drain)->config.disk->instance), \
 		      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
-#define warn_limited(drain, message, ...)                                                       \
-	vblk_log_emit_limited(&(drain)->config.log, &(drain)->config.port->log_limit,           \
-			      vblk_clock_now(&(drain)->config.clock), VBLK_LOG_WARN, (message), \
-			      VBLK_FIELD_UINT("instance", (drain)->config.instance),            \
+#define warn_limited(drain, message, ...)                                                   \
+	vblk_log_emit_limited(&(drain)->config.disk->log, &(drain)->config.port->log_limit, \
+			      vblk_clock_now(&(drain)->config.disk->clock), VBLK_LOG_WARN,  \
+			      (message),                                                    \
+			      VBLK_FIELD_UINT("instance", (drain)->config.disk->instance),  \
 			      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
+
+/* Where a request was taken from. */
+enum origin {
+	FROM_RING,
+	FROM_JOURNAL, /* it was in flight already when this drain began */
+};
 
 /* How one step of a drain ended. */
 enum step {
@@ -47,24 +55,29 @@ enum step {
 
 void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *config)
 {
+	struct vblk_disk *disk = vblk_disk_ref(config->disk);
+
 	drain->config = *config;
-	vblk_backing_ref(config->disk.backing);
 	vblk_memory_ref(config->memory);
 	vblk_port_ref(config->port);
-	vblk_metrics_ref(config->metrics);
 	vblk_lease_init(&drain->lease);
 	vblk_queue_start(&drain->queue, &config->layout, config->event_idx, config->memory);
-	vblk_throttle_init(&drain->throttle, &config->throttle, vblk_clock_now(&config->clock));
+	drain->queue.view.dirty = config->dirty;
+	vblk_throttle_join(&drain->throttle, disk->throttle, config->retry, config->retry_context);
 	drain->poisoned = false;
 	drain->stalled = false;
-	drain->io.disk = &drain->config.disk;
+	drain->opened = !config->continues;
+	drain->adopted = NULL;
+	drain->adopted_next = 0;
+	drain->io.disk = disk;
+	drain->io.stable_writes = config->stable_writes;
 	drain->io.view = &drain->queue.view;
 	drain->io.lease = &drain->lease;
-	drain->io.metrics = config->metrics;
-	drain->io.log = &drain->config.log;
+	drain->io.metrics = disk->metrics;
+	drain->io.log = &disk->log;
 	drain->io.log_limit = &config->port->log_limit;
-	drain->io.clock = &drain->config.clock;
-	drain->io.instance = config->instance;
+	drain->io.clock = &disk->clock;
+	drain->io.instance = disk->instance;
 	drain->io.index = config->index;
 }
 
@@ -74,16 +87,31 @@ static void clear_stall(struct vblk_drain *drain)
 	if (!drain->stalled)
 		return;
 	drain->stalled = false;
-	vblk_metrics_stalled_dec(drain->config.metrics);
+	vblk_throttle_give_up(&drain->throttle);
+	vblk_metrics_stalled_dec(drain->config.disk->metrics);
 }
 
 void vblk_drain_destroy(struct vblk_drain *drain)
 {
 	clear_stall(drain);
-	vblk_metrics_unref(drain->config.metrics);
+	vblk_throttle_leave(&drain->throttle);
+	if (drain->config.ended)
+		drain->config.ended(drain->config.ended_context, drain);
+	free(drain->adopted);
 	vblk_port_unref(drain->config.port);
 	vblk_memory_unref(drain->config.memory);
-	vblk_backing_unref(drain->config.disk.backing);
+	vblk_disk_unref(drain->config.disk);
+}
+
+void vblk_drain_discard(const struct vblk_drain_config *config)
+{
+	if (config->ended)
+		config->ended(config->ended_context, NULL);
+}
+
+uint16_t vblk_drain_next_avail(const struct vblk_drain *drain)
+{
+	return drain->opened ? drain->queue.next_avail : drain->config.next_avail;
 }
 
 /*
@@ -106,7 +134,7 @@ static enum step poison(struct vblk_drain *drain)
 
 static bool is_strict(const struct vblk_drain *drain)
 {
-	return drain->config.on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
+	return drain->config.disk->on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
 }
 
 static const char *pop_failure(int error)
@@ -126,9 +154,9 @@ static const char *pop_failure(int error)
 static enum step cannot_pop(struct vblk_drain *drain, int error)
 {
 	if (error == -ERANGE)
-		vblk_metrics_add_invalid_avail_idx(drain->config.metrics);
+		vblk_metrics_add_invalid_avail_idx(drain->config.disk->metrics);
 	else
-		vblk_metrics_add_io_error(drain->config.metrics);
+		vblk_metrics_add_io_error(drain->config.disk->metrics);
 	warn(drain, pop_failure(error), VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
 	     VBLK_FIELD_INT("error", error));
 	return poison(drain);
@@ -143,7 +171,7 @@ static enum step undeliverable(struct vblk_drain *drain, const char *reason)
 	uint16_t head = drain->request.head;
 
 	vblk_queue_drop(&drain->queue, head);
-	vblk_metrics_add_io_error(drain->config.metrics);
+	vblk_metrics_add_io_error(drain->config.disk->metrics);
 	if (is_strict(drain)) {
 		warn(drain, reason, VBLK_FIELD_UINT("head", head));
 		return poison(drain);
@@ -157,7 +185,7 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
 {
 	static const char reason[] = "cannot publish in the used ring";
 
-	vblk_metrics_add_io_error(drain->config.metrics);
+	vblk_metrics_add_io_error(drain->config.disk->metrics);
 	if (is_strict(drain)) {
 		warn(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
 		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
@@ -166,6 +194,21 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
 	warn_limited(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
 		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
 	return STEP_SERVED;
+}
+
+/* Publishes the request, between the two entries that the record of requests in flight needs. */
+static int push(struct vblk_drain *drain, uint32_t used_len)
+{
+	const struct vblk_journal *journal = &drain->config.journal;
+	uint16_t head = drain->request.head;
+	int ret;
+
+	if (journal->ops)
+		journal->ops->prepare(journal->context, head);
+	ret = vblk_queue_push(&drain->queue, head, used_len);
+	if (journal->ops && ret == 0)
+		journal->ops->commit(journal->context, head, drain->queue.next_used);
+	return ret;
 }
 
 /*
@@ -184,7 +227,7 @@ static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, co
 		vblk_io_log(&drain->io, request, &answer);
 		return undeliverable(drain, "status byte is not in guest memory");
 	}
-	ret = vblk_queue_push(&drain->queue, request->head, answer.used_len);
+	ret = push(drain, answer.used_len);
 	vblk_lease_release(&drain->lease);
 	vblk_io_log(&drain->io, request, &answer);
 	if (ret < 0)
@@ -197,10 +240,10 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 		       struct batch *batch)
 {
 	if (verdict->reason) {
-		vblk_metrics_add_io_error(drain->config.metrics);
+		vblk_metrics_add_io_error(drain->config.disk->metrics);
 		warn_limited(drain, verdict->reason, VBLK_FIELD_UINT("head", drain->request.head));
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
-		vblk_metrics_add_flush(drain->config.metrics);
+		vblk_metrics_add_flush(drain->config.disk->metrics);
 	}
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
@@ -211,21 +254,56 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 /* Whether the limits let the request pass; pays for it if so. */
 static bool may_pass(struct vblk_drain *drain, uint64_t *wait_ns)
 {
-	if (vblk_throttle_is_unlimited(&drain->throttle))
-		return true;
-	return vblk_throttle_take(&drain->throttle, vblk_request_cost(&drain->request),
-				  vblk_clock_now(&drain->config.clock), wait_ns);
+	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(&drain->request), wait_ns);
 }
 
-static enum step stall(struct vblk_drain *drain)
+static bool has_adopted(const struct vblk_drain *drain)
 {
-	vblk_metrics_add_throttled(drain->config.metrics);
+	return drain->adopted && drain->adopted_next < drain->adopted->count;
+}
+
+/* Takes the next head: one that another has left behind, or one from the ring. */
+static int take_head(struct vblk_drain *drain, uint16_t *head)
+{
+	if (!has_adopted(drain))
+		return vblk_queue_pop(&drain->queue, head);
+	*head = drain->adopted->head[drain->adopted_next++];
+	return 1;
+}
+
+/* As if it had not been taken. */
+static void put_back(struct vblk_drain *drain, enum origin origin)
+{
+	if (origin == FROM_RING)
+		vblk_queue_undo_pop(&drain->queue, drain->request.head);
+	else
+		drain->adopted_next--;
+}
+
+static enum step stall(struct vblk_drain *drain, enum origin origin)
+{
+	vblk_metrics_add_throttled(drain->config.disk->metrics);
 	if (!drain->stalled) {
 		drain->stalled = true;
-		vblk_metrics_stalled_inc(drain->config.metrics);
+		vblk_metrics_stalled_inc(drain->config.disk->metrics);
 	}
-	vblk_queue_undo_pop(&drain->queue, drain->request.head);
+	put_back(drain, origin);
 	return STEP_STALLED;
+}
+
+/* Notes that the request is in our hands. False if we may not touch the guest any more. */
+static bool claim(struct vblk_drain *drain, enum origin origin)
+{
+	const struct vblk_journal *journal = &drain->config.journal;
+
+	if (!journal->ops || origin == FROM_JOURNAL ||
+	    drain->request.head >= drain->queue.layout.size)
+		return true;
+	if (!vblk_lease_hold(&drain->lease))
+		return false;
+	journal->ops->claim(journal->context, drain->request.head);
+	vblk_lease_release(&drain->lease);
+	return true;
 }
 
 static enum step carry_out(struct vblk_drain *drain, struct batch *batch)
@@ -242,12 +320,13 @@ static enum step carry_out(struct vblk_drain *drain, struct batch *batch)
 /* Takes one chain from the ring to the ring. */
 static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64_t *wait_ns)
 {
+	enum origin origin = has_adopted(drain) ? FROM_JOURNAL : FROM_RING;
 	struct vblk_queue *queue = &drain->queue;
 	struct vblk_verdict verdict;
 	uint16_t head;
 	int ret;
 
-	ret = vblk_queue_pop(queue, &head);
+	ret = take_head(drain, &head);
 	if (ret < 0)
 		return cannot_pop(drain, ret);
 	if (ret == 0) {
@@ -256,10 +335,12 @@ static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64
 	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
 	verdict = vblk_request_parse(&drain->request, &drain->chain, &queue->view,
-				     &drain->config.disk.rules);
+				     &drain->config.rules);
 	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, wait_ns))
-		return stall(drain);
+		return stall(drain, origin);
 	clear_stall(drain);
+	if (!claim(drain, origin))
+		return STEP_BROKEN;
 	switch (verdict.action) {
 	case VBLK_ACTION_DROP:
 		return undeliverable(drain, verdict.reason);
@@ -330,7 +411,7 @@ static enum vblk_drain_result look_again(struct vblk_drain *drain)
 	int ret = enable_notifications(drain);
 
 	if (ret == -EFAULT && is_strict(drain)) {
-		vblk_metrics_add_io_error(drain->config.metrics);
+		vblk_metrics_add_io_error(drain->config.disk->metrics);
 		warn(drain, "queue poisoned: the driver cannot be asked to notify",
 		     VBLK_FIELD_INT("error", ret));
 		(void)poison(drain);
@@ -354,7 +435,7 @@ static bool is_overdue(struct vblk_drain *drain, struct batch *batch)
 
 	if (drain->config.batch_ns == 0 || batch->published == 0)
 		return false;
-	now_ns = vblk_clock_now(&drain->config.clock);
+	now_ns = vblk_clock_now(&drain->config.disk->clock);
 	if (!batch->timed) {
 		batch->timed = true;
 		batch->since_ns = now_ns;
@@ -400,9 +481,56 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, struct batch *batc
 	return VBLK_DRAIN_MORE;
 }
 
-void vblk_drain_set_throttle(struct vblk_drain *drain, const struct vblk_throttle *throttle)
+/* The heads that another has left behind. Returns 0, -EFAULT, or what the record said. */
+static int adopt(struct vblk_drain *drain, uint16_t used_idx)
 {
-	vblk_throttle_change(&drain->throttle, throttle, vblk_clock_now(&drain->config.clock));
+	const struct vblk_journal *journal = &drain->config.journal;
+	int ret;
+
+	drain->adopted = calloc(1, sizeof(*drain->adopted));
+	if (!drain->adopted)
+		return -ENOMEM;
+	ret = journal->ops->open(journal->context, used_idx, drain->adopted);
+	if (ret < 0)
+		return ret;
+	for (uint16_t i = 0; i < drain->adopted->count; i++)
+		vblk_queue_adopt(&drain->queue, drain->adopted->head[i]);
+	return 0;
+}
+
+/*
+ * Finds out where to go on. With a record of requests in flight, what was taken from the ring is
+ * what was answered and what is on record, and the index that we were told counts for nothing.
+ */
+static int open_ring(struct vblk_drain *drain)
+{
+	uint16_t next_avail = drain->config.next_avail;
+	uint16_t used_idx = 0;
+	int ret;
+
+	if (!vblk_lease_hold(&drain->lease))
+		return -ECANCELED;
+	ret = vblk_queue_used_idx(&drain->queue, &used_idx);
+	if (ret == 0 && drain->config.journal.ops) {
+		ret = adopt(drain, used_idx);
+		if (ret == 0)
+			next_avail = (uint16_t)(used_idx + drain->adopted->count);
+	}
+	vblk_lease_release(&drain->lease);
+	if (ret < 0)
+		return ret;
+	vblk_queue_continue(&drain->queue, next_avail, used_idx);
+	drain->opened = true;
+	return 0;
+}
+
+/* A ring that nobody can go on with is as good as one that its driver has broken. */
+static void cannot_open(struct vblk_drain *drain, int error)
+{
+	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	warn(drain, "queue poisoned: its used ring or the record of requests in flight is unusable",
+	     VBLK_FIELD_INT("error", error));
+	(void)poison(drain);
 }
 
 enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_ns)
@@ -412,6 +540,15 @@ enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_n
 
 	if (!drain->queue.layout.ready || drain->poisoned)
 		return VBLK_DRAIN_DONE;
+	if (!drain->opened) {
+		int ret = open_ring(drain);
+
+		if (ret < 0) {
+			if (ret != -ECANCELED)
+				cannot_open(drain, ret);
+			return VBLK_DRAIN_DONE;
+		}
+	}
 	result = serve(drain, &batch, wait_ns);
 	if (batch.published > 0)
 		interrupt_driver(drain);

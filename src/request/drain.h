@@ -12,10 +12,9 @@
 
 #include <vblk/device.h>
 
-#include "base/clock.h"
 #include "request/io.h"
+#include "request/journal.h"
 #include "request/port.h"
-#include "throttle/throttle.h"
 
 /*
  * A bound on batches for an engine with a thread of its own. Some fifty requests that the host has
@@ -24,16 +23,15 @@
  */
 #define VBLK_DRAIN_BATCH_NS 100000u
 
+struct vblk_drain;
+
 /* What a drain starts from. Copied; references are taken of what is pointed to. */
 struct vblk_drain_config {
-	struct vblk_disk disk;
+	struct vblk_disk *disk;
+	struct vblk_request_rules rules;
+	bool stable_writes; /* as in struct vblk_io */
 	struct vblk_memory *memory;
 	struct vblk_port *port;
-	struct vblk_metrics *metrics;
-	struct vblk_log log;
-	struct vblk_clock clock;
-	struct vblk_throttle throttle;
-	enum vblk_undeliverable on_undeliverable;
 	struct vblk_queue_layout layout;
 	bool event_idx;
 	/*
@@ -44,15 +42,41 @@ struct vblk_drain_config {
 	uint64_t batch_ns;
 	/* Ends a drain after the request in hand while true; outlives the drain. NULL: never. */
 	const atomic_bool *yield;
-	uint32_t instance; /* names the device in logs and thread names */
-	uint32_t index;	   /* which queue of the device */
+	uint32_t index; /* which queue of the device */
+
+	/*
+	 * Goes on where another drain has stopped: the next available index is this, the next used
+	 * index what the ring says. Otherwise both are 0.
+	 */
+	bool continues;
+	uint16_t next_avail;
+	/* A record of requests in flight; ops NULL: none. It then says where to go on. */
+	struct vblk_journal journal;
+	/* Where writes to guest memory are recorded; NULL: nowhere. Outlives the drain. */
+	const struct vblk_dirty_log *dirty;
+
+	/*
+	 * Told once when vblk_drain_destroy has no more use for any of the above, with the drain as
+	 * it was in the end; with NULL if there never was one. May be NULL.
+	 */
+	void (*ended)(void *context, const struct vblk_drain *drain);
+	void *ended_context;
+	/*
+	 * Told, under a lock and on any thread, that a request which waits for tokens should be
+	 * looked at again. Must not block.
+	 */
+	void (*retry)(void *context);
+	void *retry_context;
 };
 
 struct vblk_drain {
 	struct vblk_drain_config config;
 	struct vblk_lease lease;
 	struct vblk_queue queue;
-	struct vblk_throttle_state throttle;
+	struct vblk_throttle_member throttle;
+	bool opened;			    /* the first run has found out where to go on */
+	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */
+	uint16_t adopted_next;
 	bool poisoned; /* the driver broke the queue: nothing is served until a reset */
 	bool stalled;  /* the next request waits for tokens; the gauge counts it */
 	struct vblk_chain chain;
@@ -66,14 +90,18 @@ enum vblk_drain_result {
 	VBLK_DRAIN_STALLED, /* the next request may pass after the time told */
 };
 
-/* Full buckets, indices 0. Cannot fail. */
+/* Cannot fail. */
 void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *config);
 
 /* Takes the stall off the gauge and gives the references back. */
 void vblk_drain_destroy(struct vblk_drain *drain);
 
-/* Changes the limits as vblk_device_set_throttle says. By the thread that drains. */
-void vblk_drain_set_throttle(struct vblk_drain *drain, const struct vblk_throttle *throttle);
+/* Of a config that no drain was made of: says so to who is to be told of its end. */
+void vblk_drain_discard(const struct vblk_drain_config *config);
+
+/* Where the next drain has to go on: everything before was answered, dropped, or is in the journal.
+ */
+uint16_t vblk_drain_next_avail(const struct vblk_drain *drain);
 
 /*
  * Serves the queue once, at most as many chains as it is long, and not much longer than batch_ns

@@ -23,7 +23,7 @@ static int prepare(struct vblk_io *io, const struct vblk_request *request, uint6
 	uint64_t end;
 
 	if (!vblk_mul_u64(request->sector, VBLK_SECTOR_SIZE, offset) ||
-	    !vblk_add_u64(*offset, request->data_len, &end) || end > io->disk->capacity_bytes) {
+	    !vblk_add_u64(*offset, request->data_len, &end) || end > vblk_disk_capacity(io->disk)) {
 		*what = "request is past the end of the disk";
 		return -ERANGE;
 	}
@@ -146,7 +146,9 @@ static struct vblk_transfer transfer_in(struct vblk_io *io, const struct vblk_re
 /* What comes after the bytes of a change, if the driver cannot flush. */
 static void make_stable(struct vblk_io *io, struct vblk_transfer *transfer)
 {
-	if (transfer->error < 0 || !io->disk->stable_writes)
+	if (transfer->error < 0 ||
+	    !(io->stable_writes ||
+	      atomic_load_explicit(&io->disk->write_through, memory_order_relaxed)))
 		return;
 	transfer->what = "write could not be made stable";
 	transfer->error = sync_backing(io);

@@ -11,25 +11,11 @@
 #ifndef VBLK_REQUEST_IO_H
 #define VBLK_REQUEST_IO_H
 
-#include <linux/virtio_blk.h>
-
 #include "base/clock.h"
 #include "base/log.h"
+#include "request/disk.h"
 #include "request/iovec.h"
 #include "request/lease.h"
-
-/* The disk as requests see it. Does not change while requests are carried out. */
-struct vblk_disk {
-	struct vblk_backing *backing;
-	uint64_t capacity_bytes; /* a multiple of VBLK_SECTOR_SIZE */
-	struct vblk_request_rules rules;
-	/*
-	 * The driver cannot flush (it took neither VIRTIO_BLK_F_FLUSH nor CONFIG_WCE), so every
-	 * write is made stable before it is answered (specification 5.2.6.2).
-	 */
-	bool stable_writes;
-	uint8_t serial[VIRTIO_BLK_ID_BYTES];
-};
 
 /* How many times one request may be interrupted (-EINTR) before that is an error. */
 #define VBLK_EINTR_MAX 16u
@@ -39,6 +25,11 @@ struct vblk_disk {
 
 struct vblk_io {
 	const struct vblk_disk *disk;
+	/*
+	 * The driver has no way to make its writes stable, so each of them is before it is answered
+	 * (specification 5.2.6.2).
+	 */
+	bool stable_writes;
 	struct vblk_memory_view *view;
 	struct vblk_lease *lease;
 	struct vblk_metrics *metrics;

@@ -21,6 +21,7 @@ int vblk_port_create(void (*interrupt)(void *context), void *interrupt_context,
 
 	if (!p)
 		return -ENOMEM;
+	p->err_fd = -1;
 	ret = vblk_eventfd_create(&p->irq_fd);
 	if (ret < 0) {
 		free(p);
@@ -56,7 +57,14 @@ void vblk_port_unref(struct vblk_port *port)
 		return;
 	vblk_metrics_unref(port->metrics);
 	close(port->irq_fd);
+	if (port->err_fd >= 0)
+		close(port->err_fd);
 	free(port);
+}
+
+int vblk_port_add_error_fd(struct vblk_port *port)
+{
+	return vblk_eventfd_create(&port->err_fd);
 }
 
 void vblk_port_set_interrupt_status(struct vblk_port *port, uint32_t bits)
@@ -78,7 +86,16 @@ int vblk_port_signal_needs_reset(struct vblk_port *port)
 	atomic_fetch_or_explicit(&port->device_status, VIRTIO_CONFIG_S_NEEDS_RESET,
 				 memory_order_seq_cst);
 	vblk_port_set_interrupt_status(port, VIRTIO_MMIO_INT_CONFIG);
+	/* Whoever is told by this has the interrupt too, whose failure is reported. */
+	if (port->err_fd >= 0 && vblk_eventfd_signal(port->err_fd) < 0)
+		vblk_metrics_add_io_error(port->metrics);
 	return vblk_port_signal(port);
+}
+
+void vblk_port_set_config_changed(struct vblk_port *port)
+{
+	vblk_port_set_interrupt_status(port, VIRTIO_MMIO_INT_CONFIG);
+	vblk_port_raise(port);
 }
 
 /* Limited: a guest can have as many interrupts as it likes. */

@@ -25,6 +25,7 @@ struct vblk_port {
 	_Atomic uint32_t device_status;
 	_Atomic uint32_t interrupt_status;
 	int irq_fd; /* eventfd, owned */
+	int err_fd; /* written with NEEDS_RESET; owned; -1: none */
 	void (*interrupt)(void *context);
 	void *interrupt_context;
 	struct vblk_log log;
@@ -76,5 +77,11 @@ void vblk_port_set_needs_reset(struct vblk_port *port);
 
 /* Forgets every interrupt and both registers. Only while nothing drains. */
 void vblk_port_reset(struct vblk_port *port);
+
+/* Tells the driver to look at the configuration space: it has changed. */
+void vblk_port_set_config_changed(struct vblk_port *port);
+
+/* Adds an eventfd that is written when NEEDS_RESET is set. Returns 0 or a negative errno. */
+VBLK_MUST_USE int vblk_port_add_error_fd(struct vblk_port *port);
 
 #endif

@@ -109,11 +109,12 @@ static int step_through(struct vblk_io *io, const struct vblk_range *range, step
 struct vblk_transfer vblk_ranges_transfer(struct vblk_io *io, const struct vblk_request *request)
 {
 	bool discard = request->type == VIRTIO_BLK_T_DISCARD;
+	uint64_t capacity = vblk_disk_capacity(io->disk);
 	struct vblk_transfer transfer = { .what = discard ? "discard failed"
 							  : "write zeroes failed" };
 
 	for (uint16_t i = 0; i < request->range_count; i++) {
-		if (!is_on_disk(&request->range[i], io->disk->capacity_bytes)) {
+		if (!is_on_disk(&request->range[i], capacity)) {
 			transfer.error = -ERANGE;
 			transfer.what = "range is past the end of the disk";
 			return transfer;

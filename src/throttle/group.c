@@ -6,19 +6,7 @@
 #include "throttle/group.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
-
-struct vblk_throttle_group {
-	atomic_uint refs;
-	atomic_bool limited; /* a copy of the state's flag, for a look without the lock */
-	struct vblk_clock clock;
-
-	pthread_mutex_t lock; /* guards all below, and the members' places */
-	struct vblk_throttle limits;
-	struct vblk_throttle_state state;
-	struct vblk_throttle_member *first;
-};
 
 static void note_limits(struct vblk_throttle_group *group)
 {

@@ -14,12 +14,24 @@
 #ifndef VBLK_THROTTLE_GROUP_H
 #define VBLK_THROTTLE_GROUP_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/clock.h"
 #include "throttle/throttle.h"
 
-struct vblk_throttle_group;
+struct vblk_throttle_member;
+
+struct vblk_throttle_group {
+	atomic_uint refs;
+	atomic_bool limited; /* a copy of the state's flag, for a look without the lock */
+	struct vblk_clock clock;
+
+	pthread_mutex_t lock; /* guards all below, and the members' places */
+	struct vblk_throttle limits;
+	struct vblk_throttle_state state;
+	struct vblk_throttle_member *first;
+};
 
 /* A queue's place in a group. The owner keeps it where it is until it has left. */
 struct vblk_throttle_member {

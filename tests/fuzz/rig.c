@@ -108,6 +108,7 @@ static struct vblk_device *make_device(const struct kind *kind, struct vblk_back
 		.capacity_bytes = kind->options.capacity_bytes,
 		.read_only = kind->options.read_only,
 		.serial = kind->options.serial,
+		.features = VBLK_FEATURES_BASE,
 		.log = { count_message, NULL, VBLK_LOG_DEBUG },
 		.clock = read_clock,
 		.interrupt = count_interrupt,

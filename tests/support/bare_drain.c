@@ -8,6 +8,13 @@
 
 #include "device/device.h"
 
+static void note_retry(void *context)
+{
+	struct bare_drain *bare = context;
+
+	bare->retries++;
+}
+
 void bare_drain_create(struct bare_drain *bare, const struct guest_options *options,
 		       struct vblk_backing *disk)
 {
@@ -20,21 +27,18 @@ void bare_drain_create(struct bare_drain *bare, const struct guest_options *opti
 	guest_negotiate(&bare->guest);
 	device = bare->guest.device;
 	config.disk = device->disk;
-	config.disk.stable_writes = inline_options.no_flush;
+	config.rules = vblk_rules_negotiated(device->disk, 0);
+	config.stable_writes = inline_options.no_flush;
 	config.memory = bare->guest.memory;
 	config.port = device->port;
-	config.metrics = device->metrics;
-	config.log = device->log;
-	config.clock = device->clock;
-	config.throttle = inline_options.device.throttle;
-	config.on_undeliverable = inline_options.device.on_undeliverable;
+	config.retry = note_retry;
+	config.retry_context = bare;
 	config.layout.size = bare->guest.options.queue_size;
 	config.layout.ready = true;
 	config.layout.desc = bare->guest.options.desc;
 	config.layout.avail = bare->guest.options.avail;
 	config.layout.used = bare->guest.options.used;
 	config.event_idx = inline_options.event_idx;
-	config.instance = device->instance;
 	vblk_drain_init(&bare->drain, &config);
 }
 

@@ -14,6 +14,7 @@
 struct bare_drain {
 	struct guest guest;
 	struct vblk_drain drain;
+	unsigned retries; /* how often it was told to look again */
 };
 
 /* The options' throttle and on_undeliverable count; the engine is ignored. Takes over `disk`. */

@@ -110,6 +110,8 @@ void guest_create(struct guest *guest, const struct guest_options *options,
 		map_region(guest, &whole);
 	}
 	device_options = guest->options.device;
+	if (!guest->options.all_features)
+		device_options.features = VBLK_FEATURES_BASE;
 	device_options.log = (struct vblk_log){ capture_log, guest, VBLK_LOG_DEBUG };
 	if (!guest->options.real_clock) {
 		device_options.clock = guest_clock;

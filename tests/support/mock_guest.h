@@ -49,6 +49,7 @@ struct guest_options {
 	uint64_t avail;	     /* 0: 0x1000 */
 	uint64_t used;	     /* 0: 0x2000 */
 	bool event_idx;	     /* accept VIRTIO_RING_F_EVENT_IDX */
+	bool all_features;   /* offer all, not the contract's base */
 	bool no_flush;	     /* do not accept VIRTIO_BLK_F_FLUSH */
 	bool unbound;	     /* do not bind the memory */
 };

@@ -44,7 +44,7 @@ static void start(struct rig *rig, uint64_t batch_ns, uint64_t takes_ns, unsigne
 	*rig = (struct rig){ .takes_ns = takes_ns };
 	bare_drain_create(&rig->bare, NULL, disk_create_hooked(DISK_SIZE, 0xab, take_time, rig));
 	rig->bare.drain.config.batch_ns = batch_ns;
-	rig->bare.drain.config.clock = (struct vblk_clock){ read_clock, rig };
+	rig->bare.drain.config.disk->clock = (struct vblk_clock){ read_clock, rig };
 	for (unsigned i = 0; i < requests; i++)
 		guest_request_at(&rig->bare.guest, i, VIRTIO_BLK_T_FLUSH, 0, 0);
 }
@@ -132,7 +132,7 @@ static void test_dropped_chains_do_not_start_the_time(void **state)
 
 	(void)state;
 	start(&rig, 1, 0, 0);
-	rig.bare.drain.config.log.fn = NULL;
+	rig.bare.drain.config.disk->log.fn = NULL;
 	for (unsigned i = 0; i < 5; i++)
 		guest_offer(&rig.bare.guest, 256);
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);

@@ -45,7 +45,7 @@ static void test_16_7_17_gauge_counts_one_stall_once(void **state)
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
 	expect_counters(&bare.guest);
-	bare.drain.throttle.ops.available = 0;
+	bare.drain.config.disk->throttle->state.ops.available = 0;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR);
 	for (uint64_t i = 1; i <= 2; i++) {
 		assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC);

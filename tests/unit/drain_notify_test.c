@@ -272,7 +272,7 @@ static void test_16_5_26_unwritable_avail_event_on_a_stall(void **state)
 	(void)state;
 	options.device.throttle.iops = 1;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0));
-	bare.drain.throttle.ops.available = 0;
+	bare.drain.config.disk->throttle->state.ops.available = 0;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR);
 	bare_drain_run(&bare, VBLK_DRAIN_STALLED);
 	expect_answer(&bare.guest, GUEST_SENTINEL, 0);

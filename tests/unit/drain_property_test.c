@@ -258,7 +258,7 @@ static void test_16_8_5_stalls_of_random_shapes(void **state)
 		random_state = number;
 		options.device.throttle.iops = 1;
 		bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0));
-		bare.drain.throttle.ops.available = 0;
+		bare.drain.config.disk->throttle->state.ops.available = 0;
 		type = types[random_below(3)];
 		sector = random_below(8);
 		count = 1 + random_below(8);

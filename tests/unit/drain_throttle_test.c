@@ -192,16 +192,17 @@ static void test_16_3_20_wait_is_that_of_the_slower_bucket(void **state)
 
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
-	bare.drain.throttle.bytes.available = -1024;
+	bare.drain.config.disk->throttle->state.bytes.available = -1024;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, 2048);
 	assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC);
 	expect_counters(&bare.guest, .throttled = 1, .throttled_now = 1);
-	assert_int_equal(bare.drain.throttle.ops.available, 10);
-	bare.drain.throttle.ops.available = 0; /* refuses too, but for 100 ms only */
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.available, 10);
+	bare.drain.config.disk->throttle->state.ops.available =
+		0; /* refuses too, but for 100 ms only */
 	assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC);
-	bare.drain.throttle.bytes.available = 1024;
+	bare.drain.config.disk->throttle->state.bytes.available = 1024;
 	assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC / 10);
-	assert_int_equal(bare.drain.throttle.bytes.available, 1024);
+	assert_int_equal(bare.drain.config.disk->throttle->state.bytes.available, 1024);
 	bare_drain_destroy(&bare);
 }
 
@@ -290,8 +291,8 @@ static void test_T10_get_id_pays_for_its_bytes(void **state)
 	guest_request(&bare.guest, VIRTIO_BLK_T_GET_ID, 0, 30);
 	bare_drain_run(&bare, VBLK_DRAIN_DONE);
 	expect_answer(&bare.guest, VIRTIO_BLK_S_OK, 1);
-	assert_int_equal(bare.drain.throttle.ops.available, 9);
-	assert_int_equal(bare.drain.throttle.bytes.available, 70);
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.available, 9);
+	assert_int_equal(bare.drain.config.disk->throttle->state.bytes.available, 70);
 	bare_drain_destroy(&bare);
 }
 
@@ -307,8 +308,8 @@ static void test_T13_tokens_of_a_failed_request_are_not_refunded(void **state)
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 1000, SECTOR);
 	bare_drain_run(&bare, VBLK_DRAIN_DONE);
 	expect_answer(&bare.guest, VIRTIO_BLK_S_IOERR, 1);
-	assert_int_equal(bare.drain.throttle.ops.available, 9);
-	assert_int_equal(bare.drain.throttle.bytes.available, 1000 - SECTOR);
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.available, 9);
+	assert_int_equal(bare.drain.config.disk->throttle->state.bytes.available, 1000 - SECTOR);
 	bare_drain_destroy(&bare);
 }
 
@@ -322,7 +323,7 @@ static void test_16_4_17_event_idx_stall_leaves_the_chain_in_the_ring(void **sta
 
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
-	bare.drain.throttle.ops.available = 0;
+	bare.drain.config.disk->throttle->state.ops.available = 0;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR);
 	assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC);
 	expect_answer(&bare.guest, GUEST_SENTINEL, 0);
@@ -340,7 +341,7 @@ static void test_16_5_27_putting_back_wraps_next_avail(void **state)
 
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
-	bare.drain.throttle.ops.available = 0;
+	bare.drain.config.disk->throttle->state.ops.available = 0;
 	bare.drain.queue.next_avail = 65535;
 	guest_set_avail_idx(&bare.guest, 65535);
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR); /* avail.idx is 0 now */
@@ -364,9 +365,9 @@ static void test_16_5_31_refused_requests_do_not_touch_the_buckets(void **state)
 
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
-	before = bare.drain.throttle.ops.last_refill_ns;
-	bare.drain.throttle.ops.available = 500;
-	bare.drain.throttle.bytes.available = 500;
+	before = bare.drain.config.disk->throttle->state.ops.last_refill_ns;
+	bare.drain.config.disk->throttle->state.ops.available = 500;
+	bare.drain.config.disk->throttle->state.bytes.available = 500;
 	bare.guest.now_ns += SEC;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR + 1);
 	guest_request_at(&bare.guest, 1, 0xbeef, 0, 0);
@@ -374,9 +375,9 @@ static void test_16_5_31_refused_requests_do_not_touch_the_buckets(void **state)
 	expect_answer(&bare.guest, VIRTIO_BLK_S_IOERR, 2);
 	expect_counters(&bare.guest, .io_errors = 1);
 	/* V-8: not even a refill. */
-	assert_int_equal(bare.drain.throttle.ops.available, 500);
-	assert_int_equal(bare.drain.throttle.bytes.available, 500);
-	assert_int_equal(bare.drain.throttle.ops.last_refill_ns, before);
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.available, 500);
+	assert_int_equal(bare.drain.config.disk->throttle->state.bytes.available, 500);
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.last_refill_ns, before);
 	bare_drain_destroy(&bare);
 }
 
@@ -389,11 +390,11 @@ static void test_16_7_22_bytes_alone_stall_and_pass(void **state)
 
 	(void)state;
 	bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
-	bare.drain.throttle.bytes.available = 0;
+	bare.drain.config.disk->throttle->state.bytes.available = 0;
 	guest_request(&bare.guest, VIRTIO_BLK_T_IN, 0, SECTOR);
 	assert_int_equal(bare_drain_run(&bare, VBLK_DRAIN_STALLED), SEC);
 	expect_counters(&bare.guest, .throttled = 1, .throttled_now = 1);
-	assert_int_equal(bare.drain.throttle.ops.available, 16);
+	assert_int_equal(bare.drain.config.disk->throttle->state.ops.available, 16);
 	bare.guest.now_ns += 2 * SEC;
 	bare_drain_run(&bare, VBLK_DRAIN_DONE);
 	expect_counters(&bare.guest, .reads_completed = 1, .bytes_read = SECTOR, .throttled = 1);

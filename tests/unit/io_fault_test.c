@@ -468,7 +468,7 @@ static void test_D_STABLE_failed_sync_is_ioerr(void **state)
 	const rule_t rule = FAULT(SYNC, ERROR, .value = EIO);
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	io_rig_faults(rig, &rule, 1);
 	expect_failure(rig, 1);
 	assert_int_equal(rig->tape.calls, 2);
@@ -484,7 +484,7 @@ static void test_D_STABLE_failed_write_is_not_synced(void **state)
 	};
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(rules); i++) {
 		io_rig_faults(rig, rules[i], 1);
 		expect_failure(rig, 1);
@@ -496,7 +496,7 @@ static void test_D_STABLE_interrupted_sync(void **state)
 {
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	for (uint64_t count = 1; count <= 17; count++) {
 		const rule_t rule = FAULT(SYNC, ERROR, .value = EINTR, .count = count);
 
@@ -518,7 +518,7 @@ static void test_D_STABLE_interrupts_of_write_and_sync_add_up(void **state)
 	};
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	io_rig_faults(rig, rules, 2);
 	expect_success(rig, 1);
 	rules[1].count = 7;

@@ -139,7 +139,7 @@ static void test_lease_revoked_in_a_stable_write(void **state)
 {
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	request(rig, &kinds[1]);
 	assert_int_equal(calls_when_revoked(rig, 1), 1);
 }

@@ -482,7 +482,7 @@ static void test_D_STABLE_write_is_synced(void **state)
 {
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	scattered_request(rig, OUT);
 	io_rig_expect(rig, OK, 1);
 	assert_int_equal(rig->tape.calls, 4);
@@ -495,7 +495,7 @@ static void test_D_STABLE_nothing_else_is_synced(void **state)
 {
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	request(rig, IN, 0, SECTOR);
 	io_rig_expect(rig, OK, 513);
 	request(rig, GET_ID, 0, 20);
@@ -508,7 +508,7 @@ static void test_D_STABLE_nothing_else_is_synced(void **state)
 	io_rig_expect(rig, OK, 1);
 	assert_int_equal(rig->tape.calls, 2);
 	/* And a driver that can flush is left to do so. */
-	rig->disk.stable_writes = false;
+	rig->io.stable_writes = false;
 	request(rig, OUT, 0, SECTOR);
 	io_rig_expect(rig, OK, 1);
 	assert_int_equal(rig->tape.calls, 3);

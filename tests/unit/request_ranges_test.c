@@ -441,7 +441,7 @@ static void ranges_are_stable_for_a_driver_that_cannot_flush(void **state)
 	const struct vblk_faulty_rule rule = { VBLK_FAULTY_SYNC, VBLK_FAULTY_ERROR, EIO, 0, 0, 0 };
 	struct io_rig *rig = *state;
 
-	rig->disk.stable_writes = true;
+	rig->io.stable_writes = true;
 	io_rig_request(rig, DISCARD, 0);
 	add_range(rig, 0, 8, false);
 	io_rig_expect(rig, VIRTIO_BLK_S_OK, 1);

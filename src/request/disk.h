@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The disk behind a device: what all its queues share, whichever transport they belong to.
+ *
+ * It is reference counted, because a worker that was abandoned may outlive its device. What can
+ * change while requests are served is atomic; the rest is constant.
+ */
+#ifndef VBLK_REQUEST_DISK_H
+#define VBLK_REQUEST_DISK_H
+
+#include <linux/virtio_blk.h>
+#include <stdatomic.h>
+#include <vblk/device.h>
+
+#include "base/clock.h"
+#include "throttle/group.h"
+
+struct vblk_disk {
+	atomic_uint refs;
+
+	/* Constant. References are owned. */
+	uint32_t instance; /* names the device in logs and thread names */
+	struct vblk_backing *backing;
+	struct vblk_metrics *metrics;
+	struct vblk_throttle_group *throttle;
+	struct vblk_log log;
+	struct vblk_clock clock;
+	enum vblk_undeliverable on_undeliverable;
+	bool read_only;
+	uint8_t serial[VIRTIO_BLK_ID_BYTES];
+
+	/* A multiple of VBLK_SECTOR_SIZE. A request looks at it once. */
+	_Atomic uint64_t capacity_bytes;
+
+	/*
+	 * The driver has turned the write cache off (VIRTIO_BLK_F_CONFIG_WCE): every write is made
+	 * stable before it is answered.
+	 */
+	atomic_bool write_through;
+};
+
+/*
+ * Makes the disk that `options` describe, on `backing`, of which it takes a reference. Returns 0
+ * and one reference, or as vblk_device_create.
+ */
+VBLK_MUST_USE int vblk_disk_create(const struct vblk_device_options *options,
+				   struct vblk_backing *backing, struct vblk_disk **disk);
+struct vblk_disk *vblk_disk_ref(struct vblk_disk *disk);
+void vblk_disk_unref(struct vblk_disk *disk);
+
+/* As vblk_device_resize, but for telling the driver. */
+VBLK_MUST_USE int vblk_disk_resize(struct vblk_disk *disk, uint64_t capacity_bytes, bool shrink);
+
+static inline uint64_t vblk_disk_capacity(const struct vblk_disk *disk)
+{
+	return atomic_load_explicit(&disk->capacity_bytes, memory_order_relaxed);
+}
+
+#endif
