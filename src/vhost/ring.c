@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A ring and its worker.
+ *
+ * What a worker needs of a session beside guest memory (the dirty log, the record of requests in
+ * flight) is held by a life: one per worker, shared by the ring and the worker's drain, which may
+ * be left behind. The drain writes its last position there before it gives its share back.
+ */
+#include "vhost/ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/eventfd.h"
+#include "device/config.h"
+
+struct vblk_vhost_ring_life {
+	atomic_uint refs;
+	struct vblk_vhost_mapping_ref *log_mapping; /* owned; may be NULL */
+	struct vblk_dirty_log log;
+	struct vblk_vhost_mapping_ref *inflight_mapping; /* owned; may be NULL */
+	struct vblk_vhost_inflight_queue *area;
+	uint16_t area_size;
+	uint16_t ring_size;
+	struct vblk_vhost_inflight inflight;
+
+	/* Set by the drain when it ends. */
+	uint16_t next_avail;
+	bool poisoned;
+};
+
+static void life_unref(struct vblk_vhost_ring_life *life)
+{
+	if (atomic_fetch_sub_explicit(&life->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	vblk_vhost_mapping_unref(life->log_mapping);
+	vblk_vhost_mapping_unref(life->inflight_mapping);
+	free(life);
+}
+
+static void drain_ended(void *context, const struct vblk_drain *drain)
+{
+	struct vblk_vhost_ring_life *life = context;
+
+	if (drain) {
+		life->next_avail = vblk_drain_next_avail(drain);
+		life->poisoned = drain->poisoned;
+	}
+	life_unref(life);
+}
+
+/* ---- the record of requests in flight, by the thread that drains ---- */
+
+static int journal_open(void *context, uint16_t used_idx, struct vblk_journal_heads *heads)
+{
+	struct vblk_vhost_ring_life *life = context;
+	struct vblk_vhost_recovery recovery;
+	int ret;
+
+	ret = vblk_vhost_inflight_open(&life->inflight, life->area, life->area_size,
+				       life->ring_size, used_idx, &recovery);
+	if (ret < 0)
+		return ret;
+	heads->count = recovery.count;
+	memcpy(heads->head, recovery.heads, recovery.count * sizeof(heads->head[0]));
+	return 0;
+}
+
+static void journal_claim(void *context, uint16_t head)
+{
+	struct vblk_vhost_ring_life *life = context;
+
+	vblk_vhost_inflight_claim(&life->inflight, head);
+}
+
+static void journal_prepare(void *context, uint16_t head)
+{
+	struct vblk_vhost_ring_life *life = context;
+
+	vblk_vhost_inflight_prepare(&life->inflight, head);
+}
+
+static void journal_commit(void *context, uint16_t head, uint16_t used_idx)
+{
+	struct vblk_vhost_ring_life *life = context;
+
+	vblk_vhost_inflight_commit(&life->inflight, &head, 1, used_idx);
+}
+
+static const struct vblk_journal_ops journal_ops = {
+	.open = journal_open,
+	.claim = journal_claim,
+	.prepare = journal_prepare,
+	.commit = journal_commit,
+};
+
+/* ---- the ring ---- */
+
+int vblk_vhost_ring_create(struct vblk_vhost_ring *ring, uint16_t index)
+{
+	memset(ring, 0, sizeof(*ring));
+	ring->index = index;
+	ring->kick_fd = -1;
+	return vblk_park_create(&ring->park);
+}
+
+void vblk_vhost_ring_destroy(struct vblk_vhost_ring *ring)
+{
+	vblk_park_unref(ring->park);
+}
+
+int vblk_vhost_ring_open(struct vblk_vhost_ring *ring, struct vblk_disk *disk)
+{
+	int ret = vblk_port_create(NULL, NULL, &disk->log, disk->metrics, &ring->port);
+
+	if (ret < 0)
+		return ret;
+	vblk_port_set_owner(ring->port, disk->instance, &disk->clock);
+	ret = vblk_port_add_error_fd(ring->port);
+	if (ret < 0) {
+		vblk_port_unref(ring->port);
+		ring->port = NULL;
+		return ret;
+	}
+	vblk_vhost_ring_reset(ring);
+	return 0;
+}
+
+static void close_kick(struct vblk_vhost_ring *ring)
+{
+	if (ring->kick_fd >= 0)
+		close(ring->kick_fd);
+	ring->kick_fd = -1;
+}
+
+void vblk_vhost_ring_close(struct vblk_vhost_ring *ring)
+{
+	close_kick(ring);
+	vblk_port_unref(ring->port);
+	ring->port = NULL;
+}
+
+void vblk_vhost_ring_reset(struct vblk_vhost_ring *ring)
+{
+	close_kick(ring);
+	ring->size = VBLK_QUEUE_SIZE_MAX;
+	ring->base = 0;
+	ring->has_addr = false;
+	ring->enabled = false;
+	ring->broken = false;
+	vblk_port_reset(ring->port);
+}
+
+/* Ours must not wait for theirs: a counter that is full, or no counter at all. */
+static int make_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	return 0;
+}
+
+int vblk_vhost_ring_set_kick(struct vblk_vhost_ring *ring, int fd)
+{
+	int ret = make_nonblocking(fd);
+
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	close_kick(ring);
+	ring->kick_fd = fd;
+	return 0;
+}
+
+/*
+ * Puts `fd`, or an eventfd that nobody listens to, in the place of a descriptor of the port. Its
+ * number stays, so a worker that writes to it needs no lock: it reaches the old or the new one.
+ */
+static int put_in_place(int place, int fd)
+{
+	int ret = 0;
+
+	if (fd < 0)
+		ret = vblk_eventfd_create(&fd);
+	else
+		ret = make_nonblocking(fd);
+	if (ret == 0 && dup3(fd, place, O_CLOEXEC) < 0)
+		ret = -errno;
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+int vblk_vhost_ring_set_call(struct vblk_vhost_ring *ring, int fd)
+{
+	return put_in_place(ring->port->irq_fd, fd);
+}
+
+int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd)
+{
+	return put_in_place(ring->port->err_fd, fd);
+}
+
+/* The ring's parts in guest-physical addresses. */
+static int translate(const struct vblk_vhost_ring *ring, const struct vblk_vhost_regions *regions,
+		     struct vblk_queue_layout *layout)
+{
+	const uint64_t size = ring->size;
+	int ret;
+
+	layout->size = ring->size;
+	layout->ready = true;
+	ret = vblk_vhost_regions_translate(regions, ring->addr.desc_user_addr,
+					   size * sizeof(struct vring_desc), &layout->desc);
+	if (ret == 0)
+		ret = vblk_vhost_regions_translate(regions, ring->addr.avail_user_addr,
+						   sizeof(uint16_t) * (size + 3), &layout->avail);
+	if (ret == 0)
+		ret = vblk_vhost_regions_translate(regions, ring->addr.used_user_addr,
+						   sizeof(uint16_t) * 3 +
+							   size * sizeof(struct vring_used_elem),
+						   &layout->used);
+	return ret;
+}
+
+static struct vblk_vhost_ring_life *life_create(const struct vblk_vhost_ring *ring,
+						const struct vblk_vhost_ring_env *env)
+{
+	struct vblk_vhost_ring_life *life = calloc(1, sizeof(*life));
+
+	if (!life)
+		return NULL;
+	atomic_init(&life->refs, 2); /* the ring's and the drain's */
+	if (env->log) {
+		life->log_mapping = vblk_vhost_mapping_ref(env->log);
+		life->log =
+			(struct vblk_dirty_log){ vblk_vhost_mapping_at(env->log), env->log_size };
+	}
+	if (env->inflight && ring->index < env->inflight_queues) {
+		life->inflight_mapping = vblk_vhost_mapping_ref(env->inflight);
+		life->area = (void *)((uint8_t *)vblk_vhost_mapping_at(env->inflight) +
+				      ring->index * vblk_vhost_inflight_stride(env->inflight_size));
+		life->area_size = env->inflight_size;
+		life->ring_size = ring->size;
+	}
+	return life;
+}
+
+static bool feature(const struct vblk_vhost_ring_env *env, unsigned number)
+{
+	return env->features >> number & 1;
+}
+
+static void describe(const struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env,
+		     struct vblk_vhost_ring_life *life, struct vblk_drain_config *config)
+{
+	config->disk = env->disk;
+	config->rules = vblk_rules_negotiated(env->disk, env->features);
+	config->stable_writes = vblk_writes_are_stable(env->features);
+	config->memory = env->memory;
+	config->port = ring->port;
+	config->event_idx = feature(env, VIRTIO_RING_F_EVENT_IDX);
+	config->index = ring->index;
+	config->continues = true;
+	config->next_avail = ring->base;
+	if (life->log_mapping && feature(env, VBLK_VHOST_F_LOG_ALL))
+		config->dirty = &life->log;
+	if (life->inflight_mapping)
+		config->journal = (struct vblk_journal){ &journal_ops, life };
+	config->ended = drain_ended;
+	config->ended_context = life;
+}
+
+/* Whether all is said that has to be said before a ring is served. */
+static bool is_wanted(const struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env)
+{
+	return ring->kick_fd >= 0 && ring->enabled && ring->has_addr && env->memory &&
+	       !ring->broken;
+}
+
+int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env,
+			  const char **reason)
+{
+	struct vblk_drain_config config = { 0 };
+	struct vblk_vhost_ring_life *life;
+	int ret;
+
+	*reason = NULL;
+	if (ring->worker || !is_wanted(ring, env))
+		return 0;
+	*reason = "a worker of this ring hangs in the disk and was given up";
+	if (ring->dead)
+		return -EIO;
+	*reason = "the ring is not in the memory that was shared";
+	ret = translate(ring, env->regions, &config.layout);
+	if (ret < 0)
+		return ret;
+	*reason = "the ring is longer than the record of requests in flight";
+	if (env->inflight && ring->size > env->inflight_size)
+		return -EINVAL;
+	*reason = "the ring's worker cannot be started";
+	life = life_create(ring, env);
+	if (!life)
+		return -ENOMEM;
+	describe(ring, env, life, &config);
+	if (env->paused && vblk_park_request(ring->park))
+		abort(); /* without a worker there is nobody to acknowledge */
+	ret = vblk_worker_start(&config, &env->host, ring->park, ring->kick_fd, &ring->worker);
+	if (ret < 0) {
+		life_unref(life); /* the drain has given back its own */
+		return ret;
+	}
+	ring->life = life;
+	*reason = NULL;
+	return 0;
+}
+
+void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
+{
+	struct vblk_worker *worker = ring->worker;
+
+	if (!worker)
+		return;
+	ring->worker = NULL;
+	if (vblk_worker_stop(worker, timeout_ms) == 0) {
+		ring->base = ring->life->next_avail;
+		ring->broken = ring->life->poisoned;
+	} else {
+		ring->dead = true;
+	}
+	life_unref(ring->life);
+	ring->life = NULL;
+}

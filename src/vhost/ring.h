@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One ring of a vhost-user session: what the front end has said of it, and the worker that serves
+ * it while all is said.
+ *
+ * A ring is served when it has a kick, is enabled, has addresses, and there is memory. Whatever
+ * changes under a worker (memory, features, addresses, the log) is changed between two workers: the
+ * ring stops, and goes on where it was. The call and error descriptors alone change while it runs.
+ *
+ * Belongs to the session's thread.
+ */
+#ifndef VBLK_VHOST_RING_H
+#define VBLK_VHOST_RING_H
+
+#include "engine/worker.h"
+#include "vhost/guest_memory.h"
+#include "vhost/inflight_layout.h"
+
+struct vblk_vhost_ring_life;
+
+/* What all rings of a session share at the time that one of them starts. */
+struct vblk_vhost_ring_env {
+	struct vblk_disk *disk;
+	struct vblk_memory *memory; /* NULL: none yet */
+	const struct vblk_vhost_regions *regions;
+	uint64_t features;
+	struct vblk_vhost_mapping_ref *log; /* NULL: writes are not recorded */
+	uint64_t log_size;
+	struct vblk_vhost_mapping_ref *inflight; /* NULL: requests in flight are not recorded */
+	uint16_t inflight_queues;
+	uint16_t inflight_size;
+	struct vblk_engine_host host;
+	uint32_t stop_timeout_ms;
+	bool paused;
+};
+
+struct vblk_vhost_ring {
+	uint16_t index;
+	struct vblk_park *park; /* owned; the same for all sessions */
+	bool dead;		/* a worker was abandoned: none is started again */
+
+	/* Of this session. */
+	struct vblk_port *port; /* owned; has the call and error descriptors */
+	uint16_t size;
+	uint16_t base; /* the next available index, while no worker runs */
+	bool has_addr;
+	struct vhost_vring_addr addr;
+	int kick_fd; /* owned; -1: the ring is stopped */
+	bool enabled;
+	bool broken; /* the driver broke the queue: nothing is served until it starts anew */
+	struct vblk_worker *worker;
+	struct vblk_vhost_ring_life *life;
+};
+
+/* Once for all sessions. Returns 0 or -ENOMEM. */
+VBLK_MUST_USE int vblk_vhost_ring_create(struct vblk_vhost_ring *ring, uint16_t index);
+void vblk_vhost_ring_destroy(struct vblk_vhost_ring *ring);
+
+/* At the start of a session: as a device has it after reset. Returns 0, -ENOMEM, -EMFILE. */
+VBLK_MUST_USE int vblk_vhost_ring_open(struct vblk_vhost_ring *ring, struct vblk_disk *disk);
+
+/* At its end, when no worker runs any more. */
+void vblk_vhost_ring_close(struct vblk_vhost_ring *ring);
+
+/* As after vblk_vhost_ring_open, but that the call and error descriptors stay. */
+void vblk_vhost_ring_reset(struct vblk_vhost_ring *ring);
+
+/* New descriptors, taken over; -1 for none. Each returns 0 or a negative errno. */
+VBLK_MUST_USE int vblk_vhost_ring_set_kick(struct vblk_vhost_ring *ring, int fd);
+VBLK_MUST_USE int vblk_vhost_ring_set_call(struct vblk_vhost_ring *ring, int fd);
+VBLK_MUST_USE int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd);
+
+/*
+ * Starts a worker if the ring is to be served and is not. Returns 0, or a negative errno with
+ * *reason: the addresses are not in memory, the descriptors or the thread are not to be had, or the
+ * ring is dead.
+ */
+VBLK_MUST_USE int vblk_vhost_ring_start(struct vblk_vhost_ring *ring,
+					const struct vblk_vhost_ring_env *env, const char **reason);
+
+/* Stops its worker, if there is one; ring->base then says where to go on. */
+void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk as it is served over vhost-user: what its owner can do with it, whether a front end is
+ * there or not.
+ *
+ * A server is a thing to be polled: when the descriptor of vblk_vhost_server_fd is readable,
+ * vblk_vhost_server_serve does what there is to do, without blocking on the disk or on guest
+ * memory. Everything belongs to one thread; the I/O is done by workers.
+ */
+#ifndef VBLK_VHOST_SERVER_H
+#define VBLK_VHOST_SERVER_H
+
+#include <vblk/device.h>
+
+#include "vhost/session.h"
+
+struct vblk_vhost_server;
+
+struct vblk_vhost_server_options {
+	/* The disk. `engine`, `interrupt` and what belongs to it mean nothing here. */
+	struct vblk_device_options device;
+	uint16_t queues; /* 1 to 16; 0: 1 */
+};
+
+/*
+ * Serves `backing`, of which it takes a reference, to whoever connects to `listen_fd`, a listening
+ * Unix socket that is taken over also when this fails. One front end at a time: the next one waits
+ * in the socket's queue. Returns 0, or as vblk_device_create, or -EINVAL for the queues.
+ */
+VBLK_MUST_USE int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
+					   struct vblk_backing *backing, int listen_fd,
+					   struct vblk_vhost_server **server);
+
+/* Finishes what is in flight, within the stop timeout, and frees all. */
+void vblk_vhost_server_destroy(struct vblk_vhost_server *server);
+
+/* Readable when there is something to do. Owned by the server. */
+int vblk_vhost_server_fd(const struct vblk_vhost_server *server);
+void vblk_vhost_server_serve(struct vblk_vhost_server *server);
+
+bool vblk_vhost_server_is_connected(const struct vblk_vhost_server *server);
+struct vblk_disk *vblk_vhost_server_disk(const struct vblk_vhost_server *server);
+
+/*
+ * Brings all queues to rest, or lets them go on, also those that start later. Returns how many
+ * acknowledgements follow on the parked eventfd.
+ */
+unsigned vblk_vhost_server_pause(struct vblk_vhost_server *server);
+void vblk_vhost_server_resume(struct vblk_vhost_server *server);
+bool vblk_vhost_server_is_paused(const struct vblk_vhost_server *server); /* asked for */
+bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server);
+VBLK_MUST_USE int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *server, int fd);
+
+/* As vblk_device_set_throttle and vblk_device_resize. */
+VBLK_MUST_USE int vblk_vhost_server_set_throttle(struct vblk_vhost_server *server,
+						 const struct vblk_throttle *throttle);
+VBLK_MUST_USE int vblk_vhost_server_resize(struct vblk_vhost_server *server,
+					   uint64_t capacity_bytes, bool shrink);
+
+#endif

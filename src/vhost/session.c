@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection: reading messages, having them served, answering. */
+#include "vhost/session.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* What every export can do; MQ is said by the number of queues. */
+#define PROTOCOL_FEATURES                                                                  \
+	(1ull << VBLK_VHOST_PROTOCOL_MQ | 1ull << VBLK_VHOST_PROTOCOL_LOG_SHMFD |          \
+	 1ull << VBLK_VHOST_PROTOCOL_REPLY_ACK | 1ull << VBLK_VHOST_PROTOCOL_BACKEND_REQ | \
+	 1ull << VBLK_VHOST_PROTOCOL_CONFIG | 1ull << VBLK_VHOST_PROTOCOL_INFLIGHT_SHMFD | \
+	 1ull << VBLK_VHOST_PROTOCOL_RESET_DEVICE |                                        \
+	 1ull << VBLK_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << VBLK_VHOST_PROTOCOL_STATUS)
+
+int vblk_vhost_session_open(struct vblk_vhost_session *session, struct vblk_vhost_export *export,
+			    int fd)
+{
+	int ret = 0;
+
+	memset(session, 0, sizeof(*session));
+	session->export = export;
+	vblk_vhost_channel_open(&session->channel, fd, VBLK_VHOST_REQUESTS_ONLY);
+	vblk_vhost_channel_open(&session->backend, -1, VBLK_VHOST_REPLIES_ONLY);
+	vblk_vhost_guest_memory_init(&session->memory, export->memory_event_fd);
+	session->terms.features_offered = vblk_features_offered(&export->offer) |
+					  1ull << VBLK_VHOST_F_PROTOCOL_FEATURES |
+					  1ull << VBLK_VHOST_F_LOG_ALL;
+	session->terms.protocol_offered = PROTOCOL_FEATURES;
+	for (uint16_t i = 0; i < export->queues && ret == 0; i++)
+		ret = vblk_vhost_ring_open(&export->ring[i], export->disk);
+	vblk_config_start(export->disk, 0);
+	if (ret < 0)
+		vblk_vhost_session_close(session);
+	return ret;
+}
+
+void vblk_vhost_session_close(struct vblk_vhost_session *session)
+{
+	struct vblk_vhost_export *export = session->export;
+
+	vblk_vhost_session_stop_rings(session);
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_close(&export->ring[i]);
+	vblk_vhost_guest_memory_clear(&session->memory);
+	vblk_vhost_mapping_drop(session->log);
+	vblk_vhost_mapping_drop(session->inflight);
+	session->log = NULL;
+	session->inflight = NULL;
+	vblk_vhost_channel_close(&session->backend);
+	vblk_vhost_channel_close(&session->channel);
+}
+
+void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session)
+{
+	struct vblk_vhost_export *export = session->export;
+
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_stop(&export->ring[i], export->stop_timeout_ms);
+}
+
+int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const char **reason)
+{
+	struct vblk_vhost_export *export = session->export;
+	const struct vblk_vhost_ring_env env = {
+		.disk = export->disk,
+		.memory = session->memory.map,
+		.regions = &session->memory.regions,
+		.features = session->terms.features,
+		.log = session->log,
+		.log_size = session->log_size,
+		.inflight = session->inflight,
+		.inflight_queues = session->inflight_queues,
+		.inflight_size = session->inflight_size,
+		.host = export->host,
+		.stop_timeout_ms = export->stop_timeout_ms,
+		.paused = export->paused,
+	};
+	int ret = 0;
+
+	*reason = NULL;
+	for (uint16_t i = 0; i < export->queues && ret == 0; i++)
+		ret = vblk_vhost_ring_start(&export->ring[i], &env, reason);
+	return ret;
+}
+
+static void complain(const struct vblk_vhost_session *session, uint32_t request, int error,
+		     const char *reason)
+{
+	const struct vblk_disk *disk = session->export->disk;
+
+	vblk_log_emit(&disk->log, VBLK_LOG_WARN, reason ? reason : "cannot be served",
+		      VBLK_FIELD_UINT("instance", disk->instance),
+		      VBLK_FIELD_STR("request", vblk_vhost_request_name(request)),
+		      VBLK_FIELD_UINT("number", request), VBLK_FIELD_INT("error", error));
+}
+
+/* Puts the reply into a frame. Returns false if none is to be sent. */
+static bool encode_reply(const struct vblk_vhost_session *session,
+			 const struct vblk_vhost_header *header,
+			 const struct vblk_vhost_message *message, int error,
+			 const struct vblk_vhost_answer *answer, struct vblk_vhost_frame *frame)
+{
+	uint32_t request = header->request;
+
+	switch (vblk_vhost_reply_to(header, session->terms.protocol)) {
+	case VBLK_VHOST_REPLY_NONE:
+	case VBLK_VHOST_REPLY_FOREIGN:
+		return false;
+	case VBLK_VHOST_REPLY_ACK:
+		vblk_vhost_encode_ack(frame, request, error);
+		return true;
+	case VBLK_VHOST_REPLY_U64:
+		vblk_vhost_encode_u64(frame, request, answer->u64);
+		return true;
+	case VBLK_VHOST_REPLY_STATE:
+		vblk_vhost_encode_state(frame, request, answer->state.index, answer->state.num);
+		return true;
+	case VBLK_VHOST_REPLY_CONFIG:
+		vblk_vhost_encode_config(frame, message, error < 0 ? NULL : answer->config);
+		return true;
+	case VBLK_VHOST_REPLY_INFLIGHT:
+		vblk_vhost_encode_inflight(frame, message, &answer->inflight);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the front end can be told that its request failed, and the connection go on. An answer
+ * that has no room for an error leaves only the end of the connection.
+ */
+static bool can_refuse(const struct vblk_vhost_session *session,
+		       const struct vblk_vhost_header *header)
+{
+	switch (vblk_vhost_reply_to(header, session->terms.protocol)) {
+	case VBLK_VHOST_REPLY_ACK:
+	case VBLK_VHOST_REPLY_CONFIG:
+	case VBLK_VHOST_REPLY_INFLIGHT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int serve_message(struct vblk_vhost_session *session)
+{
+	const struct vblk_vhost_header *header = &session->channel.assembler.header;
+	struct vblk_vhost_answer answer = { .fd = -1 };
+	struct vblk_vhost_message message;
+	struct vblk_vhost_frame frame;
+	const char *reason = NULL;
+	vblk_vhost_handler handler;
+	int error, ret = 0;
+
+	error = vblk_vhost_decode(header, vblk_vhost_assembler_payload(&session->channel.assembler),
+				  session->channel.fd_count, &session->terms, &message, &reason);
+	if (error == 0) {
+		handler = vblk_vhost_handler_of(header->request);
+		if (handler)
+			error = handler(session, &message, &answer, &reason);
+	}
+	if (error < 0) {
+		complain(session, header->request, error, reason);
+		if (error == -EPROTO || !can_refuse(session, header))
+			return error;
+	}
+	if (encode_reply(session, header, &message, error, &answer, &frame))
+		ret = vblk_vhost_channel_send(&session->channel, &frame, answer.fd);
+	if (answer.fd >= 0)
+		close(answer.fd);
+	return ret;
+}
+
+int vblk_vhost_session_serve(struct vblk_vhost_session *session, unsigned most)
+{
+	for (; most > 0; most--) {
+		const char *reason;
+		int ret = vblk_vhost_channel_read(&session->channel, &reason);
+
+		if (ret == 0 || ret == -ECONNRESET)
+			return ret;
+		if (ret < 0) {
+			complain(session, session->channel.assembler.header.request, ret, reason);
+			return ret;
+		}
+		ret = serve_message(session);
+		vblk_vhost_channel_next(&session->channel);
+		if (ret < 0)
+			return ret;
+	}
+	return 1;
+}
+
+int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session)
+{
+	for (;;) {
+		const char *reason;
+		int ret = vblk_vhost_channel_read(&session->backend, &reason);
+
+		if (ret > 0) {
+			/* Only CONFIG_CHANGE_MSG is ever sent, and without a wish for an answer. */
+			vblk_vhost_channel_next(&session->backend);
+			continue;
+		}
+		if (ret < 0)
+			vblk_vhost_channel_close(&session->backend);
+		return ret;
+	}
+}
+
+void vblk_vhost_session_announce(struct vblk_vhost_session *session)
+{
+	struct vblk_vhost_frame frame;
+	int ret;
+
+	if (session->backend.fd < 0 || !(session->terms.protocol >> VBLK_VHOST_PROTOCOL_CONFIG & 1))
+		return;
+	vblk_vhost_encode_request(&frame, VBLK_VHOST_BACKEND_CONFIG_CHANGE_MSG, false);
+	ret = vblk_vhost_channel_send(&session->backend, &frame, -1);
+	if (ret < 0)
+		vblk_log_emit(&session->export->disk->log, VBLK_LOG_WARN,
+			      "front end cannot be told of a changed configuration",
+			      VBLK_FIELD_UINT("instance", session->export->disk->instance),
+			      VBLK_FIELD_INT("error", ret));
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A vhost-user-blk back end: one disk, and one front end at a time.
+ *
+ *     export   the disk as it is offered: features, rings, pause, limits; for as long as it serves
+ *     session  one connection of a front end, from its first message to its end
+ *
+ * The session is a state that messages change (handlers.c) and rings that follow it (ring.h). A
+ * front end that breaks a rule loses its connection: one line is logged, its rings stop, its
+ * memory is unmapped, and the next one finds the export as new.
+ *
+ * Belongs to one thread, which never does I/O on the disk and never touches guest memory: neither
+ * a slow disk nor a front end that plays tricks with its memory holds it up for longer than the
+ * stop timeout.
+ */
+#ifndef VBLK_VHOST_SESSION_H
+#define VBLK_VHOST_SESSION_H
+
+#include "device/config.h"
+#include "vhost/channel.h"
+#include "vhost/ring.h"
+
+#define VBLK_VHOST_QUEUES_MAX 16u
+
+struct vblk_vhost_export {
+	struct vblk_disk *disk; /* owned */
+	struct vblk_offer offer;
+	struct vblk_engine_host host;
+	uint32_t stop_timeout_ms;
+	int memory_event_fd; /* borrowed: written when shared memory turns out to be too short */
+	bool paused;
+	uint16_t queues;
+	struct vblk_vhost_ring ring[VBLK_VHOST_QUEUES_MAX];
+};
+
+struct vblk_vhost_session {
+	struct vblk_vhost_export *export;
+	struct vblk_vhost_channel channel;
+	struct vblk_vhost_channel backend; /* fd -1: the front end does not listen */
+	struct vblk_vhost_terms terms;
+	struct vblk_vhost_guest_memory memory;
+	struct vblk_vhost_mapping_ref *log;
+	uint64_t log_size;
+	struct vblk_vhost_mapping_ref *inflight;
+	uint16_t inflight_queues;
+	uint16_t inflight_size;
+	uint8_t status; /* the device status, as the front end tells it */
+};
+
+/* What is sent back for a message. */
+struct vblk_vhost_answer {
+	uint64_t u64;
+	struct vhost_vring_state state;
+	uint8_t config[VBLK_VHOST_CONFIG_MAX];
+	struct vblk_vhost_inflight_area inflight;
+	int fd; /* sent and closed; -1: none */
+};
+
+/* Takes over a connected socket. Returns 0, -ENOMEM or -EMFILE; the socket is closed then. */
+VBLK_MUST_USE int vblk_vhost_session_open(struct vblk_vhost_session *session,
+					  struct vblk_vhost_export *export, int fd);
+
+/* Stops the rings, within the stop timeout of each, and forgets the front end. */
+void vblk_vhost_session_close(struct vblk_vhost_session *session);
+
+/*
+ * Serves what has arrived, at most `most` messages. Returns 1 if there may be more; 0 if not;
+ * -ECONNRESET if the front end has gone; another negative errno, which was logged, if the
+ * connection has to end.
+ */
+VBLK_MUST_USE int vblk_vhost_session_serve(struct vblk_vhost_session *session, unsigned most);
+
+/* The front end's answers on the back-end channel, which nobody waits for. As above. */
+VBLK_MUST_USE int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session);
+
+/* Tells the driver that the configuration space has changed, if the front end can be told. */
+void vblk_vhost_session_announce(struct vblk_vhost_session *session);
+
+/* --- for the handlers --- */
+
+typedef int (*vblk_vhost_handler)(struct vblk_vhost_session *session,
+				  const struct vblk_vhost_message *message,
+				  struct vblk_vhost_answer *answer, const char **reason);
+
+/* The function that serves a request, or NULL: such a request changes nothing. */
+vblk_vhost_handler vblk_vhost_handler_of(uint32_t request);
+
+/* Stops all rings; starts those that are to be served. */
+void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session);
+VBLK_MUST_USE int vblk_vhost_session_start_rings(struct vblk_vhost_session *session,
+						 const char **reason);
+
+#endif
