@@ -13,6 +13,7 @@
 #include "cmd/disk.h"
 #include "cmd/rest.h"
 #include "cmd/size.h"
+#include "cmd/stats.h"
 #include "vmm/vmm.h"
 #include <errno.h>
 #include <getopt.h>
@@ -82,10 +83,13 @@ static const char help[] =
 	"SPEC:\n"
 	"  path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]\n"
 	"           [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]\n"
+	"           [,features=all|base]\n"
 	"  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
 	"  cpu and cpus say on which processors the disk's worker runs: cpus=0-3,,5.\n"
 	"  undeliverable=needs-reset stops a disk, until the guest resets it, at a request\n"
 	"  that cannot be answered; drop, the default, passes over it.\n"
+	"  features=base offers the guest no more than reads, writes, flushes and the event\n"
+	"  index; all, the default, also discards, zeros, a write cache that can be switched.\n"
 	"\n"
 	"RULE, for a disk that fails on purpose:\n"
 	"  OP:ACTION[:first=N][:every=N][:count=N]\n"
@@ -259,24 +263,6 @@ static int open_disks(struct boot *boot)
 	return CMD_OK;
 }
 
-static void print_stats(unsigned int index, const struct vblk_metrics *metrics)
-{
-	struct vblk_metrics_snapshot s;
-
-	vblk_metrics_read(metrics, &s);
-	fprintf(stderr,
-		"disk=%u reads_completed=%" PRIu64 " bytes_read=%" PRIu64
-		" writes_completed=%" PRIu64 " bytes_written=%" PRIu64 " flushes_completed=%" PRIu64
-		" discards_completed=%" PRIu64 " bytes_discarded=%" PRIu64
-		" write_zeroes_completed=%" PRIu64 " bytes_zeroed=%" PRIu64 " throttled=%" PRIu64
-		" io_errors=%" PRIu64 " invalid_avail_idx=%" PRIu64 " throttled_now=%" PRIu64
-		" notifications=%" PRIu64 " interrupts=%" PRIu64 "\n",
-		index, s.reads_completed, s.bytes_read, s.writes_completed, s.bytes_written,
-		s.flushes_completed, s.discards_completed, s.bytes_discarded,
-		s.write_zeroes_completed, s.bytes_zeroed, s.throttled, s.io_errors,
-		s.invalid_avail_idx, s.throttled_now, s.notifications, s.interrupts);
-}
-
 /* The counters are read when the worker has stopped: then they are final. */
 static void close_disks(struct boot *boot, bool stats)
 {
@@ -288,7 +274,7 @@ static void close_disks(struct boot *boot, bool stats)
 		metrics = vblk_metrics_ref(vblk_device_metrics(boot->devices[i]));
 		vblk_device_destroy(boot->devices[i]);
 		if (stats)
-			print_stats(i, metrics);
+			cmd_stats_print(i, metrics);
 		vblk_metrics_unref(metrics);
 	}
 }

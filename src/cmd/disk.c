@@ -72,37 +72,35 @@ static int check_size(const struct cmd_disk_spec *spec, const struct vblk_backin
 	return -EINVAL;
 }
 
-static int create_device(const struct cmd_disk_spec *spec, struct vblk_backing *backing,
-			 struct vblk_device **device, char *message, size_t size)
+void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_options *options)
 {
-	const struct vblk_device_options options = {
+	*options = (struct vblk_device_options){
 		.capacity_bytes = spec->size,
 		.read_only = spec->read_only,
 		.serial = spec->serial,
 		.throttle = spec->throttle,
 		.placement = spec->placement,
 		.on_undeliverable = spec->on_undeliverable,
+		.features = spec->features,
 		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
-	int ret = vblk_device_create(&options, backing, device);
-
-	if (!ret)
-		return 0;
-	snprintf(message, size, "cannot make a disk of '%s': %s", spec->path, strerror(-ret));
-	/* What a user can get wrong has been checked before. */
-	return ret == -EINVAL ? -EIO : ret;
 }
 
-/* Puts the rules between the device and its backing, if there are any. */
+int cmd_disk_failed(const struct cmd_disk_spec *spec, int code, char *message, size_t message_size)
+{
+	snprintf(message, message_size, "cannot make a disk of '%s': %s", spec->path,
+		 strerror(-code));
+	/* What a user can get wrong has been checked before. */
+	return code == -EINVAL ? -EIO : code;
+}
+
+/* Puts the fault injector between the device and its backing. */
 static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **backing,
 		      char *message, size_t size)
 {
 	struct vblk_backing *faulty;
-	int ret;
+	int ret = vblk_faulty_create(*backing, spec->faults, spec->fault_count, NULL, &faulty);
 
-	if (!spec->fault_count)
-		return 0;
-	ret = vblk_faulty_create(*backing, spec->faults, spec->fault_count, NULL, &faulty);
 	if (ret) {
 		snprintf(message, size, "cannot make faults for '%s': %s", spec->path,
 			 strerror(-ret));
@@ -113,20 +111,37 @@ static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **ba
 	return 0;
 }
 
-int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device, char *message,
-		  size_t message_size)
+int cmd_disk_open_backing(const struct cmd_disk_spec *spec, enum cmd_disk_faults faults,
+			  struct vblk_backing **backing, char *message, size_t message_size)
 {
-	struct vblk_backing *backing = NULL;
+	struct vblk_backing *opened = NULL;
 	int ret = vblk_backing_open_file(spec->path, spec->read_only ? VBLK_FILE_READ_ONLY : 0,
-					 &backing);
+					 &opened);
 
 	if (ret)
 		return open_failed(spec, ret, message, message_size);
-	ret = check_size(spec, backing, message, message_size);
-	if (!ret)
-		ret = add_faults(spec, &backing, message, message_size);
-	if (!ret)
-		ret = create_device(spec, backing, device, message, message_size);
-	vblk_backing_unref(backing);
+	ret = check_size(spec, opened, message, message_size);
+	if (!ret && (spec->fault_count || faults == CMD_DISK_FAULTS_ANY_TIME))
+		ret = add_faults(spec, &opened, message, message_size);
+	if (ret)
+		vblk_backing_unref(opened);
+	else
+		*backing = opened;
 	return ret;
+}
+
+int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device, char *message,
+		  size_t message_size)
+{
+	struct vblk_device_options options;
+	struct vblk_backing *backing;
+	int ret =
+		cmd_disk_open_backing(spec, CMD_DISK_FAULTS_GIVEN, &backing, message, message_size);
+
+	if (ret)
+		return ret;
+	cmd_disk_options(spec, &options);
+	ret = vblk_device_create(&options, backing, device);
+	vblk_backing_unref(backing);
+	return ret ? cmd_disk_failed(spec, ret, message, message_size) : 0;
 }

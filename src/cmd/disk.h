@@ -15,4 +15,22 @@
 VBLK_MUST_USE int cmd_disk_open(const struct cmd_disk_spec *spec, struct vblk_device **device,
 				char *message, size_t message_size);
 
+/* Whether rules for failing may be set while the disk is in use, or only those given now. */
+enum cmd_disk_faults {
+	CMD_DISK_FAULTS_GIVEN,
+	CMD_DISK_FAULTS_ANY_TIME, /* the backing is one of backing/faulty.h */
+};
+
+/* Only opens and locks the file. As above. */
+VBLK_MUST_USE int cmd_disk_open_backing(const struct cmd_disk_spec *spec,
+					enum cmd_disk_faults faults, struct vblk_backing **backing,
+					char *message, size_t message_size);
+
+/* What the description says for a device. It points into the description. */
+void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_options *options);
+
+/* The line of text for a disk that the library refused with `code`. Returns what to return. */
+VBLK_MUST_USE int cmd_disk_failed(const struct cmd_disk_spec *spec, int code, char *message,
+				  size_t message_size);
+
 #endif

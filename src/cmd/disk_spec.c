@@ -132,6 +132,18 @@ static int take_undeliverable(struct cmd_disk_spec *spec, const char *value,
 	return 0;
 }
 
+static int take_features(struct cmd_disk_spec *spec, const char *value,
+			 const struct cmd_message *message)
+{
+	if (strcmp(value, "all") == 0)
+		spec->features = VBLK_FEATURES_ALL;
+	else if (strcmp(value, "base") == 0)
+		spec->features = VBLK_FEATURES_BASE;
+	else
+		return cmd_message_set(message, "features=%s: all or base is wanted", value);
+	return 0;
+}
+
 #define FIELD(member) offsetof(struct cmd_disk_spec, member)
 
 static const struct key keys[] = {
@@ -147,6 +159,7 @@ static const struct key keys[] = {
 	{ "cpu", KEY_OTHER, false, 0, take_cpu },
 	{ "cpus", KEY_OTHER, false, 0, take_cpus },
 	{ "undeliverable", KEY_OTHER, false, 0, take_undeliverable },
+	{ "features", KEY_OTHER, false, 0, take_features },
 };
 
 static int unknown_key(const char *name, const struct cmd_message *message)

@@ -4,6 +4,7 @@
  *
  *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
  *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
+ *              [,features=all|base]
  *
  *     path        the file or block device; required
  *     ro          read-only, for the guest and for us
@@ -18,6 +19,8 @@
  *     cpus        run it on these, a list as in cmd/cpu_list.h, so 0-3,,5 here
  *     undeliverable   what to do with a request that has no place for an answer: drop it
  *                 (default), or take no more requests until the guest resets the disk
+ *     features    what the guest is offered: all there is (default), or no more than reads, writes,
+ *                 flushes and the event index
  *
  * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
  * comma in a value is written twice. Each key but fault may be given once. Pure; any thread.
@@ -40,6 +43,7 @@ struct cmd_disk_spec {
 	size_t fault_count;
 	struct vblk_placement placement; /* its list is owned */
 	enum vblk_undeliverable on_undeliverable;
+	enum vblk_feature_set features;
 };
 
 /*

@@ -21,6 +21,8 @@ struct command {
 
 static const struct command commands[] = {
 	{ "boot", "run a Linux kernel in a KVM microVM with virtio disks", cmd_boot },
+	{ "serve", "serve disks to virtual machine monitors over vhost-user", cmd_serve },
+	{ "ctl", "look at the disks of a running vblk, and change them", cmd_ctl },
 };
 
 static void print_help(void)

@@ -12,7 +12,7 @@
 
 #define KEYS                                                                           \
 	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable (a comma in a value is written twice)"
+	"undeliverable, features (a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
 {
@@ -85,6 +85,8 @@ static void good_specs(void **state)
 		{ "path=a,,,ro", { .path = (char *)"a,", .read_only = true } },
 		{ "path=,,a,serial=x,,y", { .path = (char *)",a", .serial = (char *)"x,y" } },
 		{ "path=a,,,,b", { .path = (char *)"a,,b" } },
+		{ "path=a,features=all", { .path = (char *)"a" } },
+		{ "path=a,features=base", { .path = (char *)"a", .features = VBLK_FEATURES_BASE } },
 		{ "path=a,undeliverable=drop", { .path = (char *)"a" } },
 		{ "path=a,undeliverable=needs-reset",
 		  { .path = (char *)"a", .on_undeliverable = VBLK_UNDELIVERABLE_NEEDS_RESET } },
@@ -120,6 +122,7 @@ static void good_specs(void **state)
 			assert_faults(spec.faults, expected->faults, expected->fault_count);
 		assert_placement(&spec.placement, &expected->placement);
 		assert_int_equal(spec.on_undeliverable, expected->on_undeliverable);
+		assert_int_equal(spec.features, expected->features);
 		cmd_disk_spec_free(&spec);
 	}
 }
@@ -199,6 +202,7 @@ static void bad_placements_and_faults(void **state)
 		const char *text;
 		const char *message;
 	} table[] = {
+		{ "path=a,features=some", "features=some: all or base is wanted" },
 		{ "path=a,undeliverable=keep",
 		  "undeliverable=keep: drop or needs-reset is wanted" },
 		{ "path=a,undeliverable", "'undeliverable' needs a value: undeliverable=..." },

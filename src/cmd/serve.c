@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vblk serve: disks for virtual machine monitors, over vhost-user.
+ *
+ * One thread waits for all there is to wait for: signals, front ends, control clients. The I/O is
+ * done by the workers of the disks. The order of the work is the order in which mistakes are found:
+ * options, disks, sockets, and then the sandbox, behind which nothing can be opened any more.
+ */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "cmd/disk.h"
+#include "cmd/serve.h"
+#include "cmd/stats.h"
+
+#define NAME	     "serve"
+#define MESSAGE_SIZE 2048
+
+static const char help[] =
+	"vblk serve: disks for virtual machine monitors, over vhost-user\n"
+	"\n"
+	"Usage:\n"
+	"  vblk serve (--socket PATH | --fd N) --disk SPEC [... more of both]\n"
+	"             [--queues N] [--control PATH] [--user USER[:GROUP]]\n"
+	"             [--sandbox on|kill|off] [--stats] [--verbose]\n"
+	"\n"
+	"Options:\n"
+	"  --socket PATH   listen here for the front end of a disk: QEMU, cloud-hypervisor,\n"
+	"                  crosvm, user-mode Linux. A socket that nobody listens on is\n"
+	"                  replaced. The first --socket is for the first --disk, and so on.\n"
+	"  --fd N          the same, with a socket that listens already\n"
+	"  --disk SPEC     a disk; up to 32\n"
+	"  --queues N      queues of each disk, 1 to 16, with a thread each; default 1\n"
+	"  --control PATH  take commands here, from vblk ctl or others\n"
+	"  --user USER     become this user when all is open, USER or USER:GROUP\n"
+	"  --sandbox MODE  on (default): what is not needed is given up when all is open, and\n"
+	"                  system calls that are not needed fail; kill: they end the process;\n"
+	"                  off\n"
+	"  --stats         print each disk's counters to standard error at the end\n"
+	"  --verbose       say on standard error when front ends come and go\n"
+	"\n"
+	"SPEC is as for vblk boot: path=FILE[,ro][,size=N][,serial=S][,iops=N]...; see\n"
+	"'vblk boot --help'. The disk is called by its serial in --control, or by its file.\n"
+	"\n"
+	"Sockets that systemd passes on (LISTEN_FDS) are used if there is neither --socket\n"
+	"nor --fd. If NOTIFY_SOCKET is set, it is told when the disks are ready.\n"
+	"\n"
+	"SIGTERM and SIGINT end it: requests in hand are finished, sockets removed.\n"
+	"\n"
+	"Exit status:\n"
+	"  0  it was told to end\n"
+	"  1  failure while running\n"
+	"  2  bad input; nothing was created or changed\n"
+	"\n"
+	"Examples:\n"
+	"  vblk serve --socket /run/vblk/a.sock --disk path=a.img,iops=500\n"
+	"  qemu-system-x86_64 ... -object memory-backend-memfd,id=m,size=1G,share=on \\\n"
+	"      -machine memory-backend=m -chardev socket,id=c,path=/run/vblk/a.sock,reconnect=1 \\\n"
+	"      -device vhost-user-blk-pci,chardev=c,num-queues=1";
+
+/* ---- making it ---- */
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int fail(int code, const char *message)
+{
+	cmd_complain(NAME, "%s", message);
+	return code == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+}
+
+static int open_backings(struct serve *serve)
+{
+	char message[MESSAGE_SIZE];
+
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		struct cmd_disk_spec *spec = &serve->options.specs[i];
+		int ret = cmd_disk_open_backing(spec,
+						serve->options.control ? CMD_DISK_FAULTS_ANY_TIME
+								       : CMD_DISK_FAULTS_GIVEN,
+						&serve->disks[i].backing, message, sizeof(message));
+
+		if (ret) {
+			cmd_complain(NAME, "--disk: %s", message);
+			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+		}
+		serve->names[i] = spec->serial ? spec->serial : base_name(spec->path);
+	}
+	return CMD_OK;
+}
+
+/* Whether a descriptor is a Unix socket that listens for streams. */
+static bool is_listening(int fd)
+{
+	int domain = 0, type = 0, accepts = 0;
+	socklen_t length = sizeof(int);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) == 0 && accepts;
+}
+
+static int adopt_descriptor(int fd, int *own)
+{
+	int flags;
+
+	if (!is_listening(fd)) {
+		cmd_complain(NAME, "--fd %d: is no Unix stream socket that listens", fd);
+		return CMD_BAD_INPUT;
+	}
+	*own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	flags = *own < 0 ? -1 : fcntl(*own, F_GETFL);
+	if (flags < 0 || fcntl(*own, F_SETFL, flags | O_NONBLOCK) < 0) {
+		cmd_complain(NAME, "--fd %d: %s", fd, strerror(errno));
+		return CMD_FAILED;
+	}
+	return CMD_OK;
+}
+
+static int listen_on(const struct serve_place *place, struct serve_disk *disk, int *own)
+{
+	char message[MESSAGE_SIZE];
+	int ret;
+
+	if (!place->path)
+		return adopt_descriptor(place->fd, own);
+	ret = vblk_unix_listen(place->path, &disk->listener, message, sizeof(message));
+	if (ret) {
+		cmd_complain(NAME, "--socket: %s", message);
+		return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+	}
+	disk->has_listener = true;
+	*own = fcntl(disk->listener.fd, F_DUPFD_CLOEXEC, 3);
+	if (*own >= 0)
+		return CMD_OK;
+	cmd_complain(NAME, "--socket '%s': %s", place->path, strerror(errno));
+	return CMD_FAILED;
+}
+
+static int create_server(struct serve *serve, unsigned int index)
+{
+	const struct cmd_disk_spec *spec = &serve->options.specs[index];
+	struct vblk_vhost_server_options options = { .queues = serve->options.queues };
+	struct serve_disk *disk = &serve->disks[index];
+	char message[MESSAGE_SIZE];
+	int listen_fd, status, ret;
+
+	status = listen_on(&serve->options.places[index], disk, &listen_fd);
+	if (status)
+		return status;
+	cmd_disk_options(spec, &options.device);
+	if (serve->options.verbose)
+		options.device.log.max_level = VBLK_LOG_INFO;
+	ret = vblk_vhost_server_create(&options, disk->backing, listen_fd, &disk->server);
+	if (ret)
+		return fail(cmd_disk_failed(spec, ret, message, sizeof(message)), message);
+	return CMD_OK;
+}
+
+static int watch(struct serve *serve, int fd, uint32_t token)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = token };
+
+	if (epoll_ctl(serve->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+		return CMD_OK;
+	cmd_complain(NAME, "cannot wait for events: %s", strerror(errno));
+	return CMD_FAILED;
+}
+
+/* Signals come as events, and stay blocked in the workers. */
+static int watch_signals(struct serve *serve)
+{
+	sigset_t wanted;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGTERM);
+	sigaddset(&wanted, SIGINT);
+	sigprocmask(SIG_BLOCK, &wanted, NULL);
+	serve->signal_fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
+	serve->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (serve->signal_fd < 0 || serve->epoll_fd < 0) {
+		cmd_complain(NAME, "cannot wait for signals: %s", strerror(errno));
+		return CMD_FAILED;
+	}
+	return watch(serve, serve->signal_fd, SERVE_SIGNAL);
+}
+
+static int create_servers(struct serve *serve)
+{
+	int status = CMD_OK;
+
+	for (unsigned int i = 0; i < serve->options.disk_count && !status; i++) {
+		status = create_server(serve, i);
+		if (!status)
+			status = watch(serve, vblk_vhost_server_fd(serve->disks[i].server),
+				       SERVE_DISK + i);
+	}
+	return status;
+}
+
+static void report_step(void *context, const char *line)
+{
+	const struct serve *serve = context;
+
+	if (serve->options.verbose)
+		cmd_complain(NAME, "sandbox: %s", line);
+}
+
+/* What this host does not have is said in any case: who relies on it should know. */
+static void report_missing(void *context, const char *line)
+{
+	(void)context;
+	cmd_complain(NAME, "sandbox: %s", line);
+}
+
+/* The folder of a path; the caller frees it. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+static int enter_sandbox(struct serve *serve)
+{
+	char *folders[SERVE_DISKS_MAX + 1];
+	struct vblk_sandbox_options options = {
+		.flags = serve->options.kill ? VBLK_SANDBOX_KILL : 0,
+		.user = serve->options.user,
+		.folders = (const char *const *)folders,
+		.report = report_step,
+		.missing = report_missing,
+		.context = serve,
+	};
+	char message[MESSAGE_SIZE] = "out of memory";
+	int ret = 0;
+
+	if (serve->options.no_sandbox && !serve->options.user)
+		return CMD_OK;
+	if (serve->options.no_sandbox)
+		options.flags |= VBLK_SANDBOX_NO_LANDLOCK | VBLK_SANDBOX_NO_SECCOMP;
+	for (unsigned int i = 0; i <= serve->options.place_count && ret == 0; i++) {
+		const char *path = i < serve->options.place_count ? serve->options.places[i].path
+								  : serve->options.control;
+
+		if (!path)
+			continue;
+		folders[options.folder_count] = folder_of(path);
+		if (folders[options.folder_count])
+			options.folder_count++;
+		else
+			ret = -ENOMEM;
+	}
+	if (ret == 0)
+		ret = vblk_sandbox_enter(&options, message, sizeof(message));
+	while (options.folder_count > 0)
+		free(folders[--options.folder_count]);
+	return ret ? fail(ret, message) : CMD_OK;
+}
+
+/*
+ * A socket to systemd, if it wants to be told (sd_notify(3)); -1 if not. It is connected here,
+ * because the sandbox lets no socket be made.
+ */
+static int open_notify_socket(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = path ? strlen(path) : 0;
+	int fd;
+
+	if (length < 2 || length >= sizeof(address.sun_path))
+		return -1;
+	memcpy(address.sun_path, path, length);
+	if (path[0] == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address,
+			       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0) {
+		cmd_complain(NAME, "cannot tell NOTIFY_SOCKET '%s': %s", path, strerror(errno));
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static void notify_ready(int fd)
+{
+	static const char text[] = "READY=1";
+
+	if (fd >= 0 && send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0)
+		cmd_complain(NAME, "cannot tell NOTIFY_SOCKET: %s", strerror(errno));
+}
+
+/* ---- running it ---- */
+
+static void take_signal(struct serve *serve)
+{
+	struct signalfd_siginfo info;
+
+	if (read(serve->signal_fd, &info, sizeof(info)) == sizeof(info))
+		serve->quit = true;
+}
+
+/* A front end that goes may be what a pause waits for. */
+static void serve_disk(struct serve *serve, unsigned int index)
+{
+	vblk_vhost_server_serve(serve->disks[index].server);
+	serve_control_check(serve);
+}
+
+static int run(struct serve *serve)
+{
+	while (!serve->quit) {
+		struct epoll_event events[8];
+		int count = epoll_wait(serve->epoll_fd, events, VBLK_ARRAY_SIZE(events), -1);
+
+		if (count < 0 && errno != EINTR) {
+			cmd_complain(NAME, "cannot wait for events: %s", strerror(errno));
+			return CMD_FAILED;
+		}
+		for (int i = 0; i < count; i++) {
+			uint32_t token = events[i].data.u32;
+
+			if (token == SERVE_SIGNAL)
+				take_signal(serve);
+			else if (token == SERVE_CONTROL)
+				serve_control_run(serve);
+			else
+				serve_disk(serve, token - SERVE_DISK);
+		}
+	}
+	return CMD_OK;
+}
+
+/* What is in flight is finished before the sockets go; the counters are final then. */
+static void clean_up(struct serve *serve, bool ran)
+{
+	serve_control_close(serve);
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		struct serve_disk *disk = &serve->disks[i];
+
+		if (disk->server) {
+			struct vblk_metrics *metrics =
+				vblk_metrics_ref(vblk_vhost_server_disk(disk->server)->metrics);
+
+			vblk_vhost_server_destroy(disk->server);
+			if (ran && serve->options.stats)
+				cmd_stats_print(i, metrics);
+			vblk_metrics_unref(metrics);
+		}
+		if (disk->has_listener)
+			vblk_unix_listener_close(&disk->listener);
+		vblk_backing_unref(disk->backing);
+	}
+	if (serve->epoll_fd >= 0)
+		close(serve->epoll_fd);
+	if (serve->signal_fd >= 0)
+		close(serve->signal_fd);
+}
+
+static int serve_disks(struct serve *serve)
+{
+	int notify_fd = open_notify_socket();
+	bool ran = false;
+	int status = open_backings(serve);
+
+	if (!status)
+		status = watch_signals(serve);
+	if (!status)
+		status = create_servers(serve);
+	if (!status)
+		status = serve_control_open(serve);
+	if (!status)
+		status = enter_sandbox(serve);
+	if (!status) {
+		notify_ready(notify_fd);
+		ran = true;
+		status = run(serve);
+	}
+	clean_up(serve, ran);
+	if (notify_fd >= 0)
+		close(notify_fd);
+	return status;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+	struct serve *serve = calloc(1, sizeof(*serve));
+	int status;
+
+	if (!serve) {
+		cmd_complain(NAME, "out of memory");
+		return CMD_FAILED;
+	}
+	serve->epoll_fd = -1;
+	serve->signal_fd = -1;
+	status = serve_options_parse(&serve->options, argc, argv);
+	if (!status && serve->options.help)
+		puts(help);
+	else if (!status)
+		status = serve_disks(serve);
+	serve_options_free(&serve->options);
+	free(serve);
+	return status;
+}

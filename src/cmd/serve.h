@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of vblk serve share. */
+#ifndef CMD_SERVE_H
+#define CMD_SERVE_H
+
+#include "cmd/serve_options.h"
+#include "control/server.h"
+#include "control/unix_socket.h"
+#include "sandbox/sandbox.h"
+#include "vhost/server.h"
+
+struct serve_disk {
+	struct vblk_backing *backing; /* owned */
+	struct vblk_vhost_server *server;
+	struct vblk_unix_listener listener;
+	bool has_listener;
+};
+
+struct serve {
+	struct serve_options options;
+	struct serve_disk disks[SERVE_DISKS_MAX];
+	const char *names[SERVE_DISKS_MAX]; /* what control clients call them */
+	int epoll_fd;
+	int signal_fd;
+	bool quit;
+	struct vblk_control_server *control; /* NULL: none */
+	struct vblk_unix_listener control_listener;
+	bool has_control_listener;
+};
+
+/* What an event is about. */
+enum serve_token {
+	SERVE_SIGNAL,
+	SERVE_CONTROL,
+	SERVE_DISK, /* plus its index */
+};
+
+/* serve_control.c: the control socket, if there is to be one. */
+int serve_control_open(struct serve *serve);
+void serve_control_run(struct serve *serve);
+void serve_control_check(struct serve *serve);
+void serve_control_close(struct serve *serve);
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vblk ctl, called as main() calls it, against a server that a thread plays from a script: it
+ * greets, takes one request and answers. What goes to standard output and standard error is read
+ * back from files.
+ */
+#include "cmd/cmd.h"
+
+#include "base/checked.h"
+#include "control/unix_socket.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GREETING "{\"vblk\":1,\"version\":\"1\",\"disks\":[\"a\"]}\n"
+#define OK	 "{\"id\":1,\"ok\":true,\"result\":{}}\n"
+#define ARGS_MAX 12
+
+struct server {
+	struct vblk_unix_listener listener;
+	const char *greeting; /* NULL: silence */
+	const char *reply;    /* NULL: the connection is closed instead */
+	char request[512];
+	pthread_t thread;
+};
+
+static char folder[64];
+static char path[80];
+static struct server server;
+static char out[4096];
+static char err[4096];
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&server, 0, sizeof(server));
+	strcpy(folder, "/tmp/vblk-ctl-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/s", folder);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return rmdir(folder);
+}
+
+static void *serve(void *context)
+{
+	struct pollfd door = { .fd = server.listener.fd, .events = POLLIN };
+	size_t used = 0;
+	ssize_t got = 0;
+	int fd;
+
+	poll(&door, 1, 10000);
+	fd = accept(server.listener.fd, NULL, NULL);
+	if (fd < 0)
+		return context;
+	if (server.greeting)
+		send(fd, server.greeting, strlen(server.greeting), MSG_NOSIGNAL);
+	/* Without a greeting there is no request: this waits until the caller has given up. */
+	while (!memchr(server.request, '\n', used) && used < sizeof(server.request) - 1) {
+		got = recv(fd, server.request + used, sizeof(server.request) - 1 - used, 0);
+		if (got <= 0)
+			break;
+		used += (size_t)got;
+	}
+	if (got > 0 && server.reply)
+		send(fd, server.reply, strlen(server.reply), MSG_NOSIGNAL);
+	close(fd);
+	return context;
+}
+
+static int redirect(int fd, FILE *file)
+{
+	const int before = dup(fd);
+
+	assert_true(before >= 0);
+	assert_true(dup2(fileno(file), fd) >= 0);
+	return before;
+}
+
+static void restore(int fd, int before, FILE *file, char *text, size_t size)
+{
+	dup2(before, fd);
+	close(before);
+	rewind(file);
+	text[fread(text, 1, size - 1, file)] = '\0';
+	fclose(file);
+}
+
+/* Calls `vblk ctl PATH words...`; a word may not have a space. */
+static int call_at(const char *where, const char *words)
+{
+	char *argv[ARGS_MAX + 1] = { (char *)"ctl", (char *)where };
+	char copy[512];
+	char *rest = copy;
+	int argc = where ? 2 : 1;
+	FILE *out_file = tmpfile(), *err_file = tmpfile();
+	int out_before, err_before, status;
+
+	snprintf(copy, sizeof(copy), "%s", words);
+	while (rest && *rest && argc < ARGS_MAX)
+		argv[argc++] = strsep(&rest, " ");
+	argv[argc] = NULL;
+	fflush(stdout);
+	out_before = redirect(STDOUT_FILENO, out_file);
+	err_before = redirect(STDERR_FILENO, err_file);
+	status = cmd_ctl(argc, argv);
+	fflush(stdout);
+	restore(STDOUT_FILENO, out_before, out_file, out, sizeof(out));
+	restore(STDERR_FILENO, err_before, err_file, err, sizeof(err));
+	return status;
+}
+
+static int call(const char *words, const char *greeting, const char *reply)
+{
+	char message[512];
+	int status;
+
+	memset(server.request, 0, sizeof(server.request));
+	server.greeting = greeting;
+	server.reply = reply;
+	assert_int_equal(vblk_unix_listen(path, &server.listener, message, sizeof(message)), 0);
+	assert_int_equal(pthread_create(&server.thread, NULL, serve, NULL), 0);
+	status = call_at(path, words);
+	assert_int_equal(pthread_join(server.thread, NULL), 0);
+	vblk_unix_listener_close(&server.listener);
+	return status;
+}
+
+static void words_become_requests(void **state)
+{
+	static const struct {
+		const char *words;
+		const char *request;
+	} table[] = {
+		{ "pause", "{\"timeout_ms\":10000,\"command\":\"pause\",\"id\":1}\n" },
+		{ "pause --timeout 3 --disk data",
+		  "{\"timeout_ms\":3000,\"command\":\"pause\",\"disk\":\"data\",\"id\":1}\n" },
+		{ "--disk 1 resume", "{\"command\":\"resume\",\"disk\":1,\"id\":1}\n" },
+		{ "throttle iops=100 bps=1M bps-burst=2M iops-burst=none",
+		  "{\"iops\":100,\"bps\":1048576,\"bps_burst\":2097152,\"iops_burst\":0,"
+		  "\"command\":\"throttle\",\"id\":1}\n" },
+		{ "resize 64M",
+		  "{\"size\":67108864,\"force\":false,\"command\":\"resize\",\"id\":1}\n" },
+		{ "resize 512 --force",
+		  "{\"size\":512,\"force\":true,\"command\":\"resize\",\"id\":1}\n" },
+		{ "fault none", "{\"fault\":null,\"command\":\"fault\",\"id\":1}\n" },
+		{ "fault read:zero flush:zero",
+		  "{\"fault\":[\"read:zero\",\"flush:zero\"],\"command\":\"fault\",\"id\":1}\n" },
+		{ "quit", "{\"command\":\"quit\",\"id\":1}\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		assert_int_equal(call(table[i].words, GREETING, OK), CMD_OK);
+		assert_string_equal(server.request, table[i].request);
+		assert_string_equal(out, "");
+		assert_string_equal(err, "");
+	}
+}
+
+#define STATS                                                                                        \
+	"{\"id\":1,\"ok\":true,\"result\":{\"disks\":[{\"name\":\"a\",\"index\":0,\"capacity\":"     \
+	"1048576,\"connected\":true,\"paused\":false,\"throttle\":{\"iops\":0,\"iops_burst\":0,"     \
+	"\"bps\":5,\"bps_burst\":6},\"counters\":{\"bytes_read\":7}},{\"name\":\"b\\u001b\","        \
+	"\"index\":1,\"capacity\":512,\"connected\":false,\"paused\":true,\"throttle\":{\"iops\":1," \
+	"\"iops_burst\":2,\"bps\":0,\"bps_burst\":0},\"counters\":{\"bytes_read\":0}}]}}\n"
+
+static void stats_are_a_table(void **state)
+{
+	(void)state;
+	assert_int_equal(call("stats", GREETING, STATS), CMD_OK);
+	assert_string_equal(server.request, "{\"command\":\"stats\",\"id\":1}\n");
+	assert_string_equal(out, "disk              a       b?\n"
+				 "number            0        1\n"
+				 "capacity    1048576      512\n"
+				 "connected       yes       no\n"
+				 "paused           no      yes\n"
+				 "iops           none        1\n"
+				 "iops-burst     none        2\n"
+				 "bps               5     none\n"
+				 "bps-burst         6     none\n"
+				 "bytes_read        7        0\n");
+}
+
+static void results_are_printed_as_json(void **state)
+{
+	(void)state;
+	assert_int_equal(call("resize 1k --json", GREETING,
+			      "{\"id\":1,\"ok\":true,\"result\":{\"capacity\":1024}}\n"),
+			 CMD_OK);
+	assert_string_equal(out, "{\n  \"capacity\": 1024\n}\n");
+}
+
+static void a_refusal_is_told_in_the_words_of_the_server(void **state)
+{
+	(void)state;
+	assert_int_equal(call("resume", GREETING,
+			      "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"busy\",\"message\":"
+			      "\"not\\nnow\"}}\n"),
+			 CMD_FAILED);
+	assert_string_equal(err, "vblk ctl: resume: not?now\n");
+	assert_string_equal(out, "");
+}
+
+static void assert_complaint(const char *format)
+{
+	char expected[512];
+
+	/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): the formats stand below */
+	snprintf(expected, sizeof(expected), format, path);
+	assert_string_equal(err, expected);
+}
+
+static void servers_that_are_none_of_ours(void **state)
+{
+	static const struct {
+		const char *greeting;
+		const char *reply;
+		const char *complaint;
+	} table[] = {
+		{ "SSH-2.0\n", NULL,
+		  "vblk ctl: '%s' is no vblk control socket: it sends no JSON\n" },
+		{ "[]\n", NULL, "vblk ctl: '%s' is no vblk control socket: it sends no JSON\n" },
+		{ "{\"QMP\":{}}\n", NULL,
+		  "vblk ctl: '%s' is no vblk control socket: its greeting is not\n" },
+		{ "{\"vblk\":2}\n", NULL,
+		  "vblk ctl: '%s' speaks version 2 of the control protocol, this vblk version 1\n" },
+		{ GREETING, NULL,
+		  "vblk ctl: resume: '%s': the server has closed the connection\n" },
+		{ GREETING, "{\"id\":1,\"ok\":tr",
+		  "vblk ctl: resume: '%s': the server has closed the connection\n" },
+		{ GREETING, "{\"id\":2,\"ok\":true,\"result\":{}}\n",
+		  "vblk ctl: resume: '%s': the reply is none to this request\n" },
+		{ GREETING, "{\"id\":1,\"ok\":false}\n",
+		  "vblk ctl: resume: '%s': the reply is none to this request\n" },
+		{ GREETING, "{\"id\":1,\"ok\":true}\n",
+		  "vblk ctl: resume: '%s': the reply is none to this request\n" },
+		{ "{\"id\":null,\"ok\":false,\"error\":{\"code\":\"too-many-clients\","
+		  "\"message\":\"too many\"}}\n",
+		  NULL, "vblk ctl: too many\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		assert_int_equal(call("resume", table[i].greeting, table[i].reply), CMD_FAILED);
+		assert_complaint(table[i].complaint);
+	}
+}
+
+static void a_server_that_says_nothing_is_given_up(void **state)
+{
+	(void)state;
+	assert_int_equal(call("resume --timeout 1", NULL, NULL), CMD_FAILED);
+	assert_complaint("vblk ctl: '%s' says nothing for 3000 ms: it is no vblk control socket, "
+			 "or vblk hangs\n");
+}
+
+static void without_a_server(void **state)
+{
+	(void)state;
+	assert_int_equal(call_at(path, "stats"), CMD_FAILED);
+	assert_complaint("vblk ctl: there is no socket '%s'\n");
+}
+
+static void bad_input_is_told(void **state)
+{
+	static const struct {
+		const char *words;
+		const char *complaint;
+	} table[] = {
+		{ "", "no command given: vblk ctl CONTROL COMMAND, see 'vblk ctl --help'" },
+		{ "stop", "unknown command 'stop': stats, throttle, pause, resume, resize, fault "
+			  "and quit are known" },
+		{ "stats now", "'now': stats takes no argument" },
+		{ "quit --disk a", "--disk is not for quit, which ends the server" },
+		{ "throttle", "throttle needs a limit: iops=N, for example" },
+		{ "throttle iops", "'iops' is no limit: iops=, iops-burst=, bps= and bps-burst= "
+				   "are" },
+		{ "throttle iop=1", "'iop=1' is no limit: iops=, iops-burst=, bps= and bps-burst= "
+				    "are" },
+		{ "throttle iops=1k", "'iops=1k': a plain number, or none, is wanted" },
+		{ "throttle iops=", "'iops=': a plain number, or none, is wanted" },
+		{ "throttle bps=fast", "'bps=fast': a size like 512, 4k, 1M, or none, is wanted" },
+		{ "throttle bps=8388608T", "'bps=8388608T': the number is too large" },
+		{ "throttle iops=1 iops=2", "'iops' is given twice: once is enough" },
+		{ "resize", "resize needs one size: 2G, for example" },
+		{ "resize 1 2", "resize needs one size: 2G, for example" },
+		{ "resize large", "'large': a size like 64M or 2G is wanted" },
+		{ "fault", "fault needs a rule, or none" },
+		{ "fault \xff", "'\xff' is no text in UTF-8" },
+		{ "stats --disk \xff", "--disk '\xff' is no text in UTF-8" },
+		{ "stats --force", "--force is for resize" },
+		{ "stats --timeout 0", "--timeout '0': a number of seconds from 1 to 3600 is "
+				       "wanted" },
+		{ "stats --timeout", "option '--timeout' needs a value: see 'vblk ctl --help'" },
+		{ "stats --json=1", "option '--json=1': no value is wanted" },
+		{ "stats --what", "unknown option '--what': see 'vblk ctl --help'" },
+		{ "stats -x", "unknown option '-x': see 'vblk ctl --help'" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		char expected[512];
+
+		print_message("%s\n", table[i].words);
+		assert_int_equal(call_at(path, table[i].words), CMD_BAD_INPUT);
+		snprintf(expected, sizeof(expected), "vblk ctl: %s\n", table[i].complaint);
+		assert_string_equal(err, expected);
+		assert_string_equal(out, "");
+	}
+	assert_int_equal(call_at(NULL, ""), CMD_BAD_INPUT);
+	assert_string_equal(err, "vblk ctl: no control socket given: vblk ctl CONTROL COMMAND, see "
+				 "'vblk ctl --help'\n");
+}
+
+static void help_goes_to_standard_output(void **state)
+{
+	(void)state;
+	assert_int_equal(call_at(NULL, "--help"), CMD_OK);
+	assert_non_null(strstr(out, "Usage:"));
+	assert_string_equal(err, "");
+}
+
+#define ONE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ONE(words_become_requests),
+		ONE(stats_are_a_table),
+		ONE(results_are_printed_as_json),
+		ONE(a_refusal_is_told_in_the_words_of_the_server),
+		ONE(servers_that_are_none_of_ours),
+		ONE(a_server_that_says_nothing_is_given_up),
+		ONE(without_a_server),
+		ONE(bad_input_is_told),
+		ONE(help_goes_to_standard_output),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
