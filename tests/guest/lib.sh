@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck disable=SC2034 # what seems unused is used by those who source this
 #
-# What scripts/demo and tests/guest/run share: making images, booting the guest, and checking on
-# the host what it did. To be sourced under `set -euo pipefail`.
+# What scripts/demo and the tests with guests share, whatever the guest runs in: making images,
+# booting the guest, and checking on the host what it did. To be sourced under `set -euo pipefail`.
 #
 # A scenario lives in a folder of its own, $dir in what follows:
 #
@@ -26,7 +26,8 @@ guest_why=
 guest_pid= # of what runs in the background: bash notices signals while it waits for that only
 guest_kernel=
 guest_initrd=
-guest_on_line= # name of a function: guest_boot calls it with $dir and each line that has come
+guest_on_line= # name of a function: guest_run calls it with $dir and each line that has come
+guest_input=/dev/null # the guest's console reads from here
 
 # Debian keeps these out of an ordinary user's way.
 PATH=$PATH:/usr/sbin:/sbin
@@ -36,21 +37,26 @@ guest_because() {
 	return 1
 }
 
-guest_check_host() {
+guest_check_tools() {
 	local tool
 
 	[[ $(uname -m) == x86_64 ]] ||
 		guest_because "needs an x86-64 host, this is $(uname -m)" || return
+	for tool in mkfs.ext4 e2fsck debugfs sha256sum; do
+		command -v "$tool" >/dev/null ||
+			guest_because "'$tool' is missing; scripts/setup demo installs it" || return
+	done
+}
+
+# For the microVM of `vblk boot`.
+guest_check_host() {
+	guest_check_tools || return
 	[[ -e /dev/kvm ]] ||
 		guest_because "/dev/kvm is missing: load kvm_intel or kvm_amd, with virtualisation \
 turned on in the firmware (nested, if this host is itself a guest)" || return
 	{ : <>/dev/kvm; } 2>/dev/null ||
 		guest_because "/dev/kvm cannot be opened for reading and writing: run as root \
-or as somebody who may: $(stat -c '%A %U %G' /dev/kvm)" || return
-	for tool in mkfs.ext4 e2fsck debugfs sha256sum; do
-		command -v "$tool" >/dev/null ||
-			guest_because "'$tool' is missing; scripts/setup demo installs it" || return
-	done
+or as somebody who may: $(stat -c '%A %U %G' /dev/kvm)"
 }
 
 # guest_prepare FOLDER: sets guest_kernel and guest_initrd, which is put into FOLDER.
@@ -84,24 +90,17 @@ guest_cleanup() {
 	fi
 }
 
-# guest_boot VBLK DIR WORDS DISK...: runs a guest with what guest_prepare made, shows its lines as
-# they come and files what it leaves in DIR. Fails if vblk did.
-guest_boot() {
-	local vblk=$1 dir=$2 words=$3 status=0 line disk
-	local -a disks=()
+# guest_run DIR COMMAND...: runs a virtual machine, whose console is its standard output, shows the
+# guest's lines as they come and files them, and what the command said on standard error in
+# $dir/stderr. Returns the command's status.
+guest_run() {
+	local dir=$1 status=0 line
 
-	shift 3
-	for disk; do
-		disks+=(--disk "$disk")
-	done
+	shift
 	rm -f "$dir/pipe"
 	mkfifo "$dir/pipe"
 	: >"$dir/console"
-	"$vblk" boot --kernel "$guest_kernel" --initrd "$guest_initrd" \
-		--memory "$guest_memory" \
-		--append "quiet vblk.seed=$guest_seed $words" "${disks[@]}" \
-		--timeout "$guest_timeout" --stats \
-		</dev/null >"$dir/pipe" 2>"$dir/stderr" &
+	"$@" <"$guest_input" >"$dir/pipe" 2>"$dir/stderr" &
 	guest_pid=$!
 	while IFS= read -r line || [[ -n $line ]]; do
 		line=${line%$'\r'}
@@ -112,6 +111,23 @@ guest_boot() {
 	wait "$guest_pid" || status=$?
 	guest_pid=
 	rm -f "$dir/pipe"
+	return $status
+}
+
+# guest_boot VBLK DIR WORDS DISK...: runs a guest in the microVM with what guest_prepare made, and
+# files what the devices counted. Fails if vblk did.
+guest_boot() {
+	local vblk=$1 dir=$2 words=$3 status=0 disk
+	local -a disks=()
+
+	shift 3
+	for disk; do
+		disks+=(--disk "$disk")
+	done
+	guest_run "$dir" "$vblk" boot --kernel "$guest_kernel" --initrd "$guest_initrd" \
+		--memory "$guest_memory" \
+		--append "quiet vblk.seed=$guest_seed $words" "${disks[@]}" \
+		--timeout "$guest_timeout" --stats || status=$?
 	grep '^disk=' "$dir/stderr" >"$dir/counters" || true
 	grep -v '^disk=' "$dir/stderr" >"$dir/errors" || true
 	rm -f "$dir/stderr"
@@ -154,6 +170,12 @@ guest_check_raw() {
 guest_check_fsck() {
 	e2fsck -fn "$1/disk.img" >"$1/e2fsck" 2>&1 ||
 		guest_because "e2fsck -fn: $(grep -vE '^(e2fsck |Pass )' "$1/e2fsck" | head -n 1)"
+}
+
+# guest_check_image DIR: all of a disk of guest_make_disk, after mode=rw or one like it.
+guest_check_image() {
+	guest_check_console "$1" && guest_check_fsck "$1" && guest_check_files "$1" &&
+		guest_check_raw "$1" raw-digest disk.img "$guest_fs_bytes"
 }
 
 # Reads the files out of the image and compares them with the manifest beside them, and the

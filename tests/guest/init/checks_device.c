@@ -16,7 +16,7 @@
 
 static const struct feature {
 	unsigned int bit;
-	bool required;
+	bool required; /* unless the host says what is */
 	const char *name;
 } features[] = {
 	{ VIRTIO_BLK_F_SIZE_MAX, true, "SIZE_MAX" },
@@ -84,6 +84,19 @@ static void name_features(const char *bits, char *names, size_t size)
 	}
 }
 
+static bool is_required(const struct guest *guest, const struct feature *feature)
+{
+	const size_t length = strlen(feature->name);
+
+	if (!guest->need[0])
+		return feature->required;
+	for (const char *at = guest->need; *at;
+	     at += strcspn(at, ",") + (at[strcspn(at, ",")] != 0))
+		if (strcspn(at, ",") == length && !strncmp(at, feature->name, length))
+			return true;
+	return false;
+}
+
 bool check_features(struct guest *guest, struct disk *disk, struct report *report)
 {
 	char bits[80], names[256];
@@ -96,7 +109,7 @@ bool check_features(struct guest *guest, struct disk *disk, struct report *repor
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
 		const bool set = bits[features[i].bit] == '1';
 
-		if (features[i].required && !set)
+		if (is_required(guest, &features[i]) && !set)
 			return fail(report, "%s is missing from%s", features[i].name, names);
 		if (features[i].bit == VIRTIO_BLK_F_RO && set != (guest->mode == MODE_RO))
 			return fail(report, "RO is %s%s", set ? "among" : "missing from", names);

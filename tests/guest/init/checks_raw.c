@@ -205,32 +205,20 @@ bool check_raw_segments(struct guest *guest, struct disk *disk, struct report *r
 		  pieces, limit, all * SECTOR / 1024, disk_number(disk, "queue/max_sectors_kb"));
 }
 
-/* The sixteenth field: flush requests that were completed. */
-static uint64_t flushes(const struct disk *disk)
-{
-	char line[512];
-	uint64_t count = 0;
+#define FLUSHES 16u /* a field of disk_stat */
 
-	if (disk_attribute(disk, "stat", line, sizeof(line)))
-		sscanf(line, "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
-		       &count);
-	return count;
-}
-
-/* Through the page cache and out by fsync, which has to reach the device as a flush. */
-bool check_raw_flush(struct guest *guest, struct disk *disk, struct report *report)
+/* Through the page cache and out by fsync. *count is how many flushes the device was asked for. */
+static bool flush_by_fsync(struct guest *guest, struct disk *disk, uint64_t *count,
+			   struct report *report)
 {
-	const uint64_t before = flushes(disk);
+	const uint64_t before = disk_stat(disk, FLUSHES);
 	const int cached = open(disk->path, O_RDWR | O_CLOEXEC);
-	char mode[32];
 	struct piece piece;
 	struct raw raw;
 	bool good;
 
-	if (cached < 0 || !disk_attribute(disk, "queue/write_cache", mode, sizeof(mode)))
+	if (cached < 0)
 		return fail_errno(report, disk->path);
-	if (strcmp(mode, "write back") != 0)
-		return fail(report, "write_cache is '%s', expected 'write back'", mode);
 	if (!raw_open(guest, disk, O_RDONLY, &raw, report))
 		return false;
 	piece = (struct piece){ 5, 24, raw.buffer };
@@ -243,10 +231,65 @@ bool check_raw_flush(struct guest *guest, struct disk *disk, struct report *repo
 	good = good && raw_verify(&raw, &piece, report);
 	raw_close(&raw);
 	close(cached);
-	if (good && flushes(disk) == before)
-		return fail(report, "fsync made no flush: %" PRIu64 " before and after", before);
-	return good &&
-	       ok(report, "write back, %" PRIu64 " flushes by fsync", flushes(disk) - before);
+	*count = disk_stat(disk, FLUSHES) - before;
+	return good;
+}
+
+static bool cache_is(const struct disk *disk, const char *expected, struct report *report)
+{
+	char mode[32];
+
+	if (!disk_attribute(disk, "queue/write_cache", mode, sizeof(mode)))
+		return fail_errno(report, disk->path);
+	if (strcmp(mode, expected) != 0)
+		return fail(report, "write_cache is '%s', expected '%s'", mode, expected);
+	return true;
+}
+
+/*
+ * The driver's cache_type is the device's byte writeback (CONFIG_WCE): with 0 each write is on
+ * the disk when it is complete, and the kernel has no more to flush.
+ */
+static bool set_cache(const struct disk *disk, const char *mode, struct report *report)
+{
+	if (!disk_set(disk, "cache_type", mode))
+		return fail_errno(report, mode);
+	return cache_is(disk, mode, report);
+}
+
+/* The mode is what the host said, and what the checks begin with. */
+static bool begin_write_back(struct guest *guest, const struct disk *disk, struct report *report)
+{
+	if (!guest->write_through)
+		return cache_is(disk, "write back", report);
+	guest->write_through = false;
+	return cache_is(disk, "write through", report) && set_cache(disk, "write back", report);
+}
+
+/* With a cache that is written back, fsync has to reach the device as a flush. */
+bool check_raw_flush(struct guest *guest, struct disk *disk, struct report *report)
+{
+	uint64_t count;
+
+	if (!begin_write_back(guest, disk, report) || !flush_by_fsync(guest, disk, &count, report))
+		return false;
+	if (!count)
+		return fail(report, "fsync made no flush");
+	return ok(report, "write back, %" PRIu64 " flushes by fsync", count);
+}
+
+bool check_raw_write_cache(struct guest *guest, struct disk *disk, struct report *report)
+{
+	uint64_t through, back;
+
+	if (!begin_write_back(guest, disk, report) || !set_cache(disk, "write through", report) ||
+	    !flush_by_fsync(guest, disk, &through, report) ||
+	    !set_cache(disk, "write back", report) || !flush_by_fsync(guest, disk, &back, report))
+		return false;
+	if (through || !back)
+		return fail(report, "%" PRIu64 " flushes with write through, %" PRIu64 " without",
+			    through, back);
+	return ok(report, "write through: no flushes; write back: %" PRIu64, back);
 }
 
 /* Reads and writes at the end: what is inside is served, what is outside is not. */
@@ -282,6 +325,8 @@ bool check_raw_end(struct guest *guest, struct disk *disk, struct report *report
 /* Of the whole raw area, for the host to compare. */
 bool check_raw_digest(struct guest *guest, struct disk *disk, struct report *report)
 {
+	/* Not what the host put on a read-only disk, nor what others than the model wrote. */
+	const bool model_knows = !(guest->mode & (MODE_RO | MODE_FIO | MODE_JOURNAL));
 	struct raw raw;
 	struct sha256 sha;
 	char hex[SHA256_HEX];
@@ -296,8 +341,7 @@ bool check_raw_digest(struct guest *guest, struct disk *disk, struct report *rep
 		count = sectors - sector < MAX_SECTORS ? sectors - sector : MAX_SECTORS;
 		good = moved(report, "read", sector, count * SECTOR,
 			     pread(raw.fd, raw.buffer, count * SECTOR, raw_offset(&raw, sector)));
-		/* Nothing is known of what the host put on a read-only disk. */
-		if (good && guest->mode != MODE_RO)
+		if (good && model_knows)
 			good = raw_model_matches(raw.model, sector, count, raw.buffer, report);
 		sha256_add(&sha, raw.buffer, count * SECTOR);
 	}

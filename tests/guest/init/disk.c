@@ -61,18 +61,39 @@ uint64_t disk_number(const struct disk *disk, const char *file)
 	return disk_attribute(disk, file, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
 }
 
-bool disk_set_number(const struct disk *disk, const char *file, uint64_t number)
+uint64_t disk_stat(const struct disk *disk, unsigned int field)
 {
-	char path[128], text[32];
-	int fd, length;
+	char line[512];
+	char *rest, *word;
+
+	if (!disk_attribute(disk, "stat", line, sizeof(line)))
+		return 0;
+	word = strtok_r(line, " ", &rest);
+	while (word && --field > 0)
+		word = strtok_r(NULL, " ", &rest);
+	return word ? strtoull(word, NULL, 10) : 0;
+}
+
+bool disk_set(const struct disk *disk, const char *file, const char *text)
+{
+	const size_t length = strlen(text);
+	char path[128];
 	bool written;
+	int fd;
 
 	snprintf(path, sizeof(path), "/sys/block/%s/%s", disk->name, file);
-	length = snprintf(text, sizeof(text), "%" PRIu64, number);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	written = write(fd, text, (size_t)length) == length;
+	written = write(fd, text, length) == (ssize_t)length;
 	close(fd);
 	return written;
+}
+
+bool disk_set_number(const struct disk *disk, const char *file, uint64_t number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64, number);
+	return disk_set(disk, file, text);
 }

@@ -4,7 +4,8 @@
  *
  * The host tells by words on the kernel's command line; all are optional:
  *
- *     vblk.mode=rw|ro|pair|rate|fault|pause   which checks are run (default rw), see main.c
+ *     vblk.mode=NAME         which checks are run (default rw), see main.c
+ *     vblk.end=reboot|off    how the machine is ended (default reboot)
  *     vblk.seed=N            seed of all patterns and files (default 1)
  *     vblk.fs=BYTES          the file system fills the disk up to here, what is behind is the raw
  *                            area (default 0: all of the disk is raw)
@@ -14,9 +15,16 @@
  *                            many; for mode=rate
  *     vblk.size2, vblk.serial2, vblk.iops2   the same for /dev/vdb, which has a raw area only
  *     vblk.fail-every=N      the writes to /dev/vda that fail; for mode=fault
+ *     vblk.need=NAME,...     the features that /dev/vda must have, in place of those that it has on
+ *                            virtio-mmio
+ *     vblk.cache=back|through   the write cache's mode at the start (default back)
+ *     vblk.queues=N          queues that /dev/vda must have; for mode=queues
+ *     vblk.resize=BYTES      the size that /dev/vda is going to have; for mode=resize
+ *     vblk.seconds=N         how long the check of mode=load or mode=journal runs (default 10)
+ *     vblk.workers=N         processes that use the disk at once, for both of them (default 4)
  *
- * One thread runs everything. A check prints nothing itself: it fills a report, and main.c makes
- * the line of it.
+ * One thread runs everything, but for the checks that fork workers. A check prints nothing itself:
+ * it fills a report, and main.c makes the line of it.
  */
 #ifndef GUEST_GUEST_H
 #define GUEST_GUEST_H
@@ -40,6 +48,13 @@ enum mode {
 	MODE_RATE = 8,
 	MODE_FAULT = 16,
 	MODE_PAUSE = 32,
+	MODE_SPACE = 64,
+	MODE_RESIZE = 128,
+	MODE_CACHE = 256,
+	MODE_QUEUES = 512,
+	MODE_LOAD = 1024,
+	MODE_FIO = 2048,
+	MODE_JOURNAL = 4096,
 };
 
 struct raw_model; /* raw_model.h */
@@ -60,6 +75,13 @@ struct guest {
 	struct disk disks[2];
 	uint64_t fail_every;	   /* of the writes to /dev/vda */
 	uint64_t writes;	   /* that /dev/vda got so far, with mode=fault */
+	char need[256];		   /* features, separated by commas; empty: the usual ones */
+	bool write_through;	   /* at the start */
+	uint64_t queues;	   /* expected; 0: the host did not say */
+	uint64_t resize;	   /* bytes; 0: the host did not say */
+	uint64_t seconds;	   /* of load */
+	uint64_t workers;	   /* processes that make it */
+	bool power_off;		   /* at the end, rather than reboot */
 	char manifest[SHA256_HEX]; /* of the manifest as it was written; empty before */
 };
 
@@ -93,8 +115,18 @@ bool disk_attribute(const struct disk *disk, const char *file, char *text, size_
 /* The same as a number; 0 if there is none. */
 uint64_t disk_number(const struct disk *disk, const char *file);
 
-/* Writes a number to such a file; false and errno if it is not taken. */
+/*
+ * A number of /sys/block/NAME/stat, counted from 1 as in Documentation/block/stat.rst: 12 is
+ * discards, 16 is flushes. 0 if there is none.
+ */
+uint64_t disk_stat(const struct disk *disk, unsigned int field);
+
+/* Writes to such a file; false and errno if that is not taken. */
+bool disk_set(const struct disk *disk, const char *file, const char *text);
 bool disk_set_number(const struct disk *disk, const char *file, uint64_t number);
+
+/* Loads what the initramfs has in /modules, in the order of the names; false and a report. */
+bool load_modules(struct report *report);
 
 /* The first line of any file, without its newline; false and errno if it cannot be read. */
 bool read_line(const char *path, char *text, size_t size);
@@ -103,7 +135,17 @@ bool read_line(const char *path, char *text, size_t size);
 check_fn check_size, check_serial, check_features, check_block_size, check_read_only_flag;
 /* checks_raw.c: the block device without a file system */
 check_fn check_raw_patterns, check_raw_segments, check_raw_flush, check_raw_end, check_raw_digest;
-check_fn check_raw_write_refused;
+check_fn check_raw_write_refused, check_raw_write_cache;
+/* checks_space.c: giving back what is not needed */
+check_fn check_raw_discard, check_raw_write_zeroes, check_raw_punch, check_fs_trim;
+/* checks_resize.c: a disk that grows under a mounted file system */
+check_fn check_resize_ready, check_fs_grow, check_fs_grown;
+/* checks_load.c: several processes at once */
+check_fn check_queues, check_raw_parallel, check_raw_load;
+/* checks_journal.c: writes that must survive whatever happens to the device */
+check_fn check_journal;
+/* checks_fio.c */
+check_fn check_fio;
 /* checks_trouble.c: a disk that is slow, fails or stands still */
 check_fn check_raw_rate, check_raw_faults, check_raw_fault_in_batch, check_raw_gap;
 /* checks_fs.c */

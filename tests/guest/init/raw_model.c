@@ -63,6 +63,14 @@ void raw_model_write(struct raw_model *model, uint64_t sector, uint64_t count, v
 	}
 }
 
+void raw_model_clear(struct raw_model *model, uint64_t sector, uint64_t count)
+{
+	for (uint64_t i = sector; i < sector + count; i++) {
+		model->before[i] = model->writer[i];
+		model->writer[i] = 0;
+	}
+}
+
 void raw_model_undo(struct raw_model *model, uint64_t sector, uint64_t count)
 {
 	for (uint64_t i = sector; i < sector + count; i++)

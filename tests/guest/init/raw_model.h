@@ -20,6 +20,9 @@ uint64_t raw_model_sectors(const struct raw_model *model);
 /* Notes a new write to the sectors and gives the bytes for it. Call it before the write. */
 void raw_model_write(struct raw_model *model, uint64_t sector, uint64_t count, void *data);
 
+/* Notes that the sectors were cleared: they hold zeros. */
+void raw_model_clear(struct raw_model *model, uint64_t sector, uint64_t count);
+
 /*
  * Notes that the last write to the sectors did not happen: they hold what they held before it.
  * Writes before that one cannot be taken back.
