@@ -344,6 +344,21 @@ HANDLER(set_backend_req_fd)
 
 /* ---- the record of requests in flight ---- */
 
+/*
+ * Front ends ask for a record by the size of queue that they think of, and on some transports the
+ * driver then makes a longer one (QEMU's virtio-mmio lets it). So a record of ours has room for the
+ * longest ring in each of its areas, and by its size we know it again.
+ */
+static uint16_t room_of(const struct vblk_vhost_inflight_area *area)
+{
+	uint32_t room = area->queue_size;
+
+	while (room < VBLK_QUEUE_SIZE_MAX &&
+	       area->queues * vblk_vhost_inflight_stride((uint16_t)(2 * room)) <= area->size)
+		room *= 2;
+	return (uint16_t)vblk_min_u64(room, VBLK_QUEUE_SIZE_MAX);
+}
+
 static int use_inflight(struct vblk_vhost_session *session, int fd,
 			const struct vblk_vhost_inflight_area *area, const char **reason)
 {
@@ -358,7 +373,7 @@ static int use_inflight(struct vblk_vhost_session *session, int fd,
 	vblk_vhost_mapping_drop(session->inflight);
 	session->inflight = mapping;
 	session->inflight_queues = area->queues;
-	session->inflight_size = area->queue_size;
+	session->inflight_size = room_of(area);
 	return go_on(session, 0, reason);
 }
 
@@ -374,7 +389,7 @@ HANDLER(get_inflight_fd)
 		return -EINVAL;
 	}
 	area.offset = 0;
-	area.size = area.queues * vblk_vhost_inflight_stride(area.queue_size);
+	area.size = area.queues * vblk_vhost_inflight_stride(VBLK_QUEUE_SIZE_MAX);
 	*reason = "no memory for the record";
 	fd = memfd_create("vblk-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)

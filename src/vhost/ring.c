@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/eventfd.h"
+#include "base/log.h"
 #include "device/config.h"
 
 struct vblk_vhost_ring_life {
@@ -229,6 +230,22 @@ static int translate(const struct vblk_vhost_ring *ring, const struct vblk_vhost
 	return ret;
 }
 
+/* A record without room for this ring is of no use to it, but no reason not to serve it. */
+static bool has_record(const struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env)
+{
+	if (!env->inflight || ring->index >= env->inflight_queues)
+		return false;
+	if (ring->size <= env->inflight_size)
+		return true;
+	vblk_log_emit(&env->disk->log, VBLK_LOG_WARN,
+		      "ring is longer than its record of requests in flight: they are lost if this "
+		      "process is killed",
+		      VBLK_FIELD_UINT("instance", env->disk->instance),
+		      VBLK_FIELD_UINT("queue", ring->index), VBLK_FIELD_UINT("size", ring->size),
+		      VBLK_FIELD_UINT("record", env->inflight_size));
+	return false;
+}
+
 static struct vblk_vhost_ring_life *life_create(const struct vblk_vhost_ring *ring,
 						const struct vblk_vhost_ring_env *env)
 {
@@ -242,7 +259,7 @@ static struct vblk_vhost_ring_life *life_create(const struct vblk_vhost_ring *ri
 		life->log =
 			(struct vblk_dirty_log){ vblk_vhost_mapping_at(env->log), env->log_size };
 	}
-	if (env->inflight && ring->index < env->inflight_queues) {
+	if (has_record(ring, env)) {
 		life->inflight_mapping = vblk_vhost_mapping_ref(env->inflight);
 		life->area = (void *)((uint8_t *)vblk_vhost_mapping_at(env->inflight) +
 				      ring->index * vblk_vhost_inflight_stride(env->inflight_size));
@@ -301,9 +318,6 @@ int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_
 	ret = translate(ring, env->regions, &config.layout);
 	if (ret < 0)
 		return ret;
-	*reason = "the ring is longer than the record of requests in flight";
-	if (env->inflight && ring->size > env->inflight_size)
-		return -EINVAL;
 	*reason = "the ring's worker cannot be started";
 	life = life_create(ring, env);
 	if (!life)
