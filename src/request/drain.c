@@ -519,9 +519,33 @@ static int open_ring(struct vblk_drain *drain)
 	vblk_lease_release(&drain->lease);
 	if (ret < 0)
 		return ret;
+	if (drain->adopted && drain->adopted->count > 0)
+		vblk_log_emit(&drain->config.disk->log, VBLK_LOG_INFO,
+			      "requests that were in flight are served again",
+			      VBLK_FIELD_UINT("instance", drain->config.disk->instance),
+			      VBLK_FIELD_UINT("queue", drain->config.index),
+			      VBLK_FIELD_UINT("count", drain->adopted->count),
+			      VBLK_FIELD_UINT("used_idx", used_idx));
 	vblk_queue_continue(&drain->queue, next_avail, used_idx);
 	drain->opened = true;
 	return 0;
+}
+
+/*
+ * Whoever was before us may have been ended between an answer and its interrupt, and by the indices
+ * alone that cannot be told. One interrupt too many does no harm; one that is missing is waited for
+ * for ever.
+ */
+static void announce(struct vblk_drain *drain)
+{
+	int raised;
+
+	if (!vblk_lease_hold(&drain->lease))
+		return;
+	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
+	raised = vblk_port_signal(drain->config.port);
+	vblk_lease_release(&drain->lease);
+	vblk_port_log(drain->config.port, raised);
 }
 
 /* A ring that nobody can go on with is as good as one that its driver has broken. */
@@ -548,6 +572,7 @@ enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_n
 				cannot_open(drain, ret);
 			return VBLK_DRAIN_DONE;
 		}
+		announce(drain);
 	}
 	result = serve(drain, &batch, wait_ns);
 	if (batch.published > 0)
