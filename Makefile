@@ -22,7 +22,7 @@ help:
 	@echo 'make rules      which test proves which rule of the device'
 	@echo 'make fuzz       the fuzzers, for TIME seconds (60)'
 	@echo 'make soak       the stress program, for TIME seconds (60)'
-	@echo 'make bench      benchmarks'
+	@echo 'make bench      benchmarks: what limits really give'
 	@echo 'make install    install; PREFIX (/usr/local) and DESTDIR are honoured'
 	@echo 'make clean      remove the build directories'
 
@@ -57,8 +57,8 @@ soak:
 	@scripts/setup check
 	@scripts/soak $(TIME)
 
-bench:
-	@echo 'bench: nothing yet'
+bench: all
+	@$(BUILD)/bench/throttle
 
 install: all
 	@test -z '$(PREFIX)' || meson configure $(BUILD) -Dprefix='$(PREFIX)'

@@ -29,7 +29,7 @@
 #define HEADERS	 0x3000u
 #define STATUS	 0x4000u
 #define DATA	 MIB
-#define RAM_SIZE (2 * MIB)
+#define RAM_SIZE ((size_t)2 * MIB)
 
 #define USED_EVENT  (AVAIL + 4 + 2 * QUEUE_SIZE)
 #define AVAIL_EVENT (USED + 4 + 8 * QUEUE_SIZE)
