@@ -22,6 +22,8 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* Descriptors and pieces of data that a program may have served before it is cut off. */
 #define EFFORT_MAX 1500u
+/* The operations that a device with VBLK_FEATURES_BASE calls: reading, writing, sync. */
+#define FAULT_OPS (VBLK_FAULTY_SYNC + 1)
 
 /*
  * What a step does and what its arguments a[0..6] mean; the function of the step says more.
@@ -252,7 +254,7 @@ static void add_fault(const uint8_t a[7])
 	static const uint16_t errors[] = { 5, 4, 28, 11, 4095, 1 };
 	static const uint32_t shorts[] = { 512, 1, 100, 0, 513, 1024, 4096, 511 };
 	struct vblk_faulty_rule rule = {
-		.op = (enum vblk_faulty_op)(a[0] % VBLK_FAULTY_OPS),
+		.op = (enum vblk_faulty_op)(a[0] % FAULT_OPS),
 		.action = (enum vblk_faulty_action)(a[1] % VBLK_FAULTY_HANG),
 		.first = a[3] % 8,
 		.every = a[4] % 4,

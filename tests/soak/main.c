@@ -170,7 +170,7 @@ static void inspect(struct run *run)
 	if (run->warmed_up)
 		watch_expect_no_growth(&run->warm, &run->last);
 	else
-		run->warm = run->last;
+		watch_remember(&run->warm);
 	run->warmed_up = true;
 }
 
@@ -239,6 +239,7 @@ int main(int argc, char **argv)
 
 	if (!run)
 		return 1;
+	watch_init();
 	options_read(&run->soak.options, argc, argv);
 	soak_fail_init(options_repeat(&run->soak.options, repeat, sizeof(repeat)));
 	run->terminal = isatty(STDOUT_FILENO);

@@ -12,6 +12,9 @@ struct watch {
 	size_t resident; /* bytes */
 };
 
+/* To be called before anything is looked at. */
+void watch_init(void);
+
 void watch_take(struct watch *watch);
 
 /*
@@ -20,7 +23,13 @@ void watch_take(struct watch *watch);
  */
 void watch_expect_same(const struct watch *before, struct watch *now);
 
-/* Fails the run if memory has grown by more than what comes and goes. */
-void watch_expect_no_growth(const struct watch *before, const struct watch *now);
+/* What is allocated now is what watch_expect_no_growth compares with. */
+void watch_remember(struct watch *before);
+
+/*
+ * Waits a moment for memory to be freed, and fails the run if more is in use than there was by more
+ * than what comes and goes. Beneath a sanitizer it then tells the sizes of what was not freed.
+ */
+void watch_expect_no_growth(const struct watch *before, struct watch *now);
 
 #endif
