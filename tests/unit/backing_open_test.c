@@ -147,7 +147,7 @@ static void file_without_permission(void **state)
 static void file_that_is_immutable(void **state)
 {
 	int fd = open(path_of("disk"), O_RDONLY | O_CLOEXEC);
-	long flags = 0;
+	int flags = 0; /* its number says long, but the kernel takes an int */
 	int rw, ro;
 
 	(void)state;
@@ -165,7 +165,7 @@ static void file_that_is_immutable(void **state)
 	}
 	rw = try_open(path_of("disk"), 0);
 	ro = try_open(path_of("disk"), RO);
-	flags &= ~(long)FS_IMMUTABLE_FL;
+	flags &= ~FS_IMMUTABLE_FL;
 	assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
 	close(fd);
 	assert_int_equal(rw, -EPERM);
