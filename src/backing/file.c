@@ -125,7 +125,7 @@ static int inspect(int fd, uint64_t *size)
 
 static int file_grow(void *context, uint64_t bytes)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int err;
 
 	if (bytes > INT64_MAX)

@@ -59,7 +59,7 @@ static int map_region(int fd, const struct vblk_vhost_region *region, int event_
 		      struct vblk_vhost_mapping_ref **mapping, const char **reason)
 {
 	struct vblk_vhost_mapping_ref *made;
-	struct vblk_vhost_mapping where;
+	struct vblk_vhost_mapping where = { .length = 0 };
 	uint64_t page;
 	int ret;
 
@@ -158,7 +158,7 @@ static int make_map(const struct vblk_vhost_regions *regions,
 	*map = NULL;
 	if (regions->count == 0)
 		return 0;
-	owner = malloc(sizeof(*owner) + regions->count * sizeof(owner->mapping[0]));
+	owner = malloc(sizeof(*owner) + regions->count * sizeof(struct vblk_vhost_mapping_ref *));
 	if (!owner)
 		return -ENOMEM;
 	ret = vblk_memory_create(release_map, owner, map);
@@ -236,7 +236,7 @@ int vblk_vhost_guest_memory_set(struct vblk_vhost_guest_memory *memory,
 		*reason = NULL;
 		drop_mappings(memory->mapping, memory->regions.count);
 		memory->regions = *regions;
-		memcpy(memory->mapping, mapping, mapped * sizeof(mapping[0]));
+		memcpy(memory->mapping, mapping, mapped * sizeof(struct vblk_vhost_mapping_ref *));
 		replace_map(memory, map);
 	} else {
 		drop_mappings(mapping, mapped);
@@ -290,11 +290,11 @@ int vblk_vhost_guest_memory_remove(struct vblk_vhost_guest_memory *memory,
 		goto out;
 	gone = memory->mapping[slot];
 	memmove(&memory->mapping[slot], &memory->mapping[slot + 1],
-		(memory->regions.count - slot) * sizeof(memory->mapping[0]));
+		(memory->regions.count - slot) * sizeof(struct vblk_vhost_mapping_ref *));
 	ret = make_map(&memory->regions, memory->mapping, &map);
 	if (ret < 0) {
 		memmove(&memory->mapping[slot + 1], &memory->mapping[slot],
-			(memory->regions.count - slot) * sizeof(memory->mapping[0]));
+			(memory->regions.count - slot) * sizeof(struct vblk_vhost_mapping_ref *));
 		memory->mapping[slot] = gone;
 		memory->regions = *before;
 		*reason = "no memory for the map";
