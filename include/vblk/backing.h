@@ -120,6 +120,17 @@ VBLK_API VBLK_MUST_USE int vblk_backing_open_fd(int fd, uint32_t flags,
 						struct vblk_backing **backing);
 
 /*
+ * As vblk_backing_open_file, but the file is mapped into memory, and reads and writes are copies
+ * without a system call: for files in memory and warm ones. A page that cannot be had (the file was
+ * cut short, its disk fails) fails the request with EIO. For that a handler of SIGBUS is installed
+ * in the process; one that was there before gets what is not ours.
+ *
+ * Beside the errors above: -EINVAL, a size of 0; what mmap(2) failed with.
+ */
+VBLK_API VBLK_MUST_USE int vblk_backing_map_file(const char *path, uint32_t flags,
+						 struct vblk_backing **backing);
+
+/*
  * A disk of `size_bytes` zero bytes in anonymous memory, gone with its last reference.
  * Returns 0; -EINVAL (a size of 0 or above 2^63-1); -ENOMEM.
  */

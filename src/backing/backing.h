@@ -79,4 +79,7 @@ VBLK_MUST_USE static inline int vblk_backing_grow(struct vblk_backing *backing, 
 	return bytes <= backing->info.size_bytes ? 0 : -EOPNOTSUPP;
 }
 
+/* The descriptor of a backing that vblk_backing_open_file made. */
+int vblk_backing_file_fd(const struct vblk_backing *backing);
+
 #endif

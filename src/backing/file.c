@@ -149,6 +149,11 @@ static const struct vblk_backing_ops file_ops = {
 	.close = file_close,
 };
 
+int vblk_backing_file_fd(const struct vblk_backing *backing)
+{
+	return fd_of(backing->context);
+}
+
 static int lock_whole(int fd, bool shared)
 {
 	struct flock lock = {

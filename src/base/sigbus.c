@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -29,6 +31,9 @@ static struct entry table[VBLK_SIGBUS_RANGES];
 static atomic_int used; /* entries from here on were never taken */
 static struct sigaction before;
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Where a copy that fails goes on, while there is one. Only its own thread looks at it. */
+static _Thread_local sigjmp_buf *volatile way_out;
 
 static struct entry *find(uintptr_t address)
 {
@@ -80,9 +85,60 @@ static void handle(int number, siginfo_t *info, void *context)
 
 	if (info->si_code > 0) /* by the kernel, for an access: it has an address */
 		entry = find((uintptr_t)info->si_addr);
-	if (!entry || !replace(entry))
-		pass_on(number, info, context);
+	if (entry && replace(entry)) {
+		errno = saved;
+		return;
+	}
+	if (info->si_code > 0 && way_out)
+		siglongjmp(*way_out, 1);
+	pass_on(number, info, context);
 	errno = saved;
+}
+
+/*
+ * A sanitizer has functions of its own in the place of memcpy, and they cannot be left by a jump.
+ * Then bytes are copied where it does not look.
+ */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define UNWATCHED_COPY
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define UNWATCHED_COPY
+#endif
+#endif
+
+#ifdef UNWATCHED_COPY
+__attribute__((no_sanitize("thread", "address", "undefined"), noinline)) static void copy(
+	void *to, const void *from, size_t length)
+{
+	const volatile uint8_t *in = from;
+	volatile uint8_t *out = to;
+
+	for (size_t i = 0; i < length; i++)
+		out[i] = in[i];
+}
+#else
+static void copy(void *to, const void *from, size_t length)
+{
+	memcpy(to, from, length);
+}
+#endif
+
+/* The mask of signals is not saved: the handler runs with that of the thread (SA_NODEFER). */
+int vblk_sigbus_copy(void *to, const void *from, size_t length)
+{
+	sigjmp_buf here;
+
+	if (sigsetjmp(here, 0) != 0) {
+		way_out = NULL;
+		return -EIO;
+	}
+	way_out = &here;
+	copy(to, from, length);
+	/* The copy is over before there is no way out any more, whatever the compiler thinks. */
+	atomic_signal_fence(memory_order_seq_cst);
+	way_out = NULL;
+	return 0;
 }
 
 int vblk_sigbus_install(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mappings whose file somebody else can cut short.
+ * Mappings whose file somebody else can cut short, or whose disk can fail.
  *
  * Touching a page of a shared mapping that is behind the end of its file raises SIGBUS, and so
  * does a page that the host's disk cannot read. Where the file is not ours (guest memory that came
@@ -38,6 +38,13 @@ VBLK_MUST_USE int vblk_sigbus_watch(void *start, size_t length, int event_fd);
 
 /* Whether a page of it has failed: it holds zeros now. */
 bool vblk_sigbus_has_failed(int range);
+
+/*
+ * Copies, and survives a page that fails: returns 0, or -EIO when some of the bytes were not
+ * copied. For memory where zeros would be a lie, such as the mapping of a disk. The handler has to
+ * be installed.
+ */
+VBLK_MUST_USE int vblk_sigbus_copy(void *to, const void *from, size_t length);
 
 /* Nobody is told of this range any more; it goes on being watched. */
 void vblk_sigbus_mute(int range);

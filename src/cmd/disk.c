@@ -115,8 +115,13 @@ int cmd_disk_open_backing(const struct cmd_disk_spec *spec, enum cmd_disk_faults
 			  struct vblk_backing **backing, char *message, size_t message_size)
 {
 	struct vblk_backing *opened = NULL;
-	int ret = vblk_backing_open_file(spec->path, spec->read_only ? VBLK_FILE_READ_ONLY : 0,
-					 &opened);
+	uint32_t flags = spec->read_only ? VBLK_FILE_READ_ONLY : 0;
+	int ret;
+
+	if (spec->engine == CMD_DISK_MMAP)
+		ret = vblk_backing_map_file(spec->path, flags, &opened);
+	else
+		ret = vblk_backing_open_file(spec->path, flags, &opened);
 
 	if (ret)
 		return open_failed(spec, ret, message, message_size);

@@ -132,6 +132,18 @@ static int take_undeliverable(struct cmd_disk_spec *spec, const char *value,
 	return 0;
 }
 
+static int take_engine(struct cmd_disk_spec *spec, const char *value,
+		       const struct cmd_message *message)
+{
+	if (strcmp(value, "sync") == 0)
+		spec->engine = CMD_DISK_SYNC;
+	else if (strcmp(value, "mmap") == 0)
+		spec->engine = CMD_DISK_MMAP;
+	else
+		return cmd_message_set(message, "engine=%s: sync or mmap is wanted", value);
+	return 0;
+}
+
 static int take_features(struct cmd_disk_spec *spec, const char *value,
 			 const struct cmd_message *message)
 {
@@ -160,6 +172,7 @@ static const struct key keys[] = {
 	{ "cpus", KEY_OTHER, false, 0, take_cpus },
 	{ "undeliverable", KEY_OTHER, false, 0, take_undeliverable },
 	{ "features", KEY_OTHER, false, 0, take_features },
+	{ "engine", KEY_OTHER, false, 0, take_engine },
 };
 
 static int unknown_key(const char *name, const struct cmd_message *message)

@@ -4,7 +4,7 @@
  *
  *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
  *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
- *              [,features=all|base]
+ *              [,features=all|base][,engine=sync|mmap]
  *
  *     path        the file or block device; required
  *     ro          read-only, for the guest and for us
@@ -21,6 +21,8 @@
  *                 (default), or take no more requests until the guest resets the disk
  *     features    what the guest is offered: all there is (default), or no more than reads, writes,
  *                 flushes and the event index
+ *     engine      how the file is read and written: by system calls (sync, default), or by copies
+ *                 between memory and a mapping of the file (mmap), which is faster if it is warm
  *
  * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
  * comma in a value is written twice. Each key but fault may be given once. Pure; any thread.
@@ -33,6 +35,11 @@
 
 #define CMD_SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6) */
 
+enum cmd_disk_engine {
+	CMD_DISK_SYNC,
+	CMD_DISK_MMAP,
+};
+
 struct cmd_disk_spec {
 	char *path;   /* owned */
 	char *serial; /* owned; NULL: the device's default */
@@ -44,6 +51,7 @@ struct cmd_disk_spec {
 	struct vblk_placement placement; /* its list is owned */
 	enum vblk_undeliverable on_undeliverable;
 	enum vblk_feature_set features;
+	enum cmd_disk_engine engine;
 };
 
 /*

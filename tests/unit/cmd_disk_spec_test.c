@@ -12,7 +12,7 @@
 
 #define KEYS                                                                           \
 	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features (a comma in a value is written twice)"
+	"undeliverable, features, engine (a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
 {
@@ -85,6 +85,8 @@ static void good_specs(void **state)
 		{ "path=a,,,ro", { .path = (char *)"a,", .read_only = true } },
 		{ "path=,,a,serial=x,,y", { .path = (char *)",a", .serial = (char *)"x,y" } },
 		{ "path=a,,,,b", { .path = (char *)"a,,b" } },
+		{ "path=a,engine=sync", { .path = (char *)"a" } },
+		{ "path=a,engine=mmap", { .path = (char *)"a", .engine = CMD_DISK_MMAP } },
 		{ "path=a,features=all", { .path = (char *)"a" } },
 		{ "path=a,features=base", { .path = (char *)"a", .features = VBLK_FEATURES_BASE } },
 		{ "path=a,undeliverable=drop", { .path = (char *)"a" } },
@@ -123,6 +125,7 @@ static void good_specs(void **state)
 		assert_placement(&spec.placement, &expected->placement);
 		assert_int_equal(spec.on_undeliverable, expected->on_undeliverable);
 		assert_int_equal(spec.features, expected->features);
+		assert_int_equal(spec.engine, expected->engine);
 		cmd_disk_spec_free(&spec);
 	}
 }
@@ -202,6 +205,7 @@ static void bad_placements_and_faults(void **state)
 		const char *text;
 		const char *message;
 	} table[] = {
+		{ "path=a,engine=uring", "engine=uring: sync or mmap is wanted" },
 		{ "path=a,features=some", "features=some: all or base is wanted" },
 		{ "path=a,undeliverable=keep",
 		  "undeliverable=keep: drop or needs-reset is wanted" },
