@@ -46,10 +46,11 @@ uint64_t vblk_features_offered(const struct vblk_offer *offer)
 		    bit(VIRTIO_BLK_F_CONFIG_WCE);
 	if (offer->queues > 1)
 		features |= bit(VIRTIO_BLK_F_MQ);
+	if (disk->read_only)
+		return features;
+	features |= bit(VIRTIO_BLK_F_WRITE_ZEROES);
 	if (vblk_backing_can_discard(disk->backing))
 		features |= bit(VIRTIO_BLK_F_DISCARD);
-	if (!disk->read_only)
-		features |= bit(VIRTIO_BLK_F_WRITE_ZEROES);
 	return features;
 }
 

@@ -23,12 +23,15 @@
 /*
  * What a step does and what its arguments a[0..6] mean.
  *
- * SETUP     a[0] size, a[1..3] table, a[6] 0 read-only, 1 head is a[4..5], 2-7 how vectors are
- * taken REQUEST   a[0..5] as of driver_request; its head is the chain's DESC      a[0] index,
- * a[1..3] address, a[4..5] length, a[6] 0-2 flags, 3-7 next INDIRECT  the same in a table elsewhere
+ * SETUP     a[0] size, from 9 on with DISCARD, from 18 with WRITE_ZEROES, from 27 with both;
+ *           a[1..3] table; a[6] 0 read-only, 1 head is a[4..5], 2-7 how vectors are taken
+ * REQUEST   a[0..5] as of driver_request; its head is the chain's
+ * DESC      a[0] index, a[1..3] address, a[4..5] length, a[6] 0-2 flags, 3-7 next
+ * INDIRECT  the same in a table elsewhere
  * HEADER    a[0..2] address, a[3] type, a[4] sector
  * POKE      a[0..2] address, a[3] how many, a[4..6] bytes
  * TRAP      a[0..2] address, a[3] bits
+ * RANGES    a[0..5] as of driver_ranges; its head is the chain's
  */
 enum op {
 	OP_SETUP,
@@ -38,6 +41,7 @@ enum op {
 	OP_HEADER,
 	OP_POKE,
 	OP_TRAP,
+	OP_RANGES,
 	OPS,
 };
 
@@ -65,6 +69,14 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_HEADER, 12 },
 	{ OP_TRAP, 12, 0, 0, 1 },
 	{ OP_TRAP, 9, 0, 0, 1 },
+	{ OP_SETUP, 27 },
+	{ OP_SETUP, 27, 0, 0, 0, 0, 0, 1 },
+	{ OP_SETUP, 9 },
+	{ OP_RANGES },
+	{ OP_RANGES, 1, 0, 2, 11, 0, 1 },
+	{ OP_RANGES, 9, 0, 9, 3 },
+	{ OP_RANGES, 1, 0, 10, 0x38 },
+	{ OP_TRAP, 1, 0, 2, 1 },
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
 
@@ -72,7 +84,7 @@ static struct {
 	struct driver driver;
 	uint16_t head;
 	uint8_t step;
-	bool read_only;
+	struct oracle_rules rules;
 	struct vblk_memory_view view;
 	/* Each in a block of its own: AddressSanitizer watches where they end. */
 	struct vblk_chain *chain;
@@ -88,7 +100,9 @@ static void setup(const uint8_t a[7])
 
 	run.driver.size = sizes[a[0] % COUNT(sizes)];
 	run.driver.desc = driver_address(&run.driver, a[1], record_u16(a + 2)) & ~15ull;
-	run.read_only = a[6] & 1;
+	run.rules.read_only = a[6] & 1;
+	run.rules.discard = a[0] / COUNT(sizes) & 1;
+	run.rules.write_zeroes = a[0] / COUNT(sizes) & 2;
 	run.step = a[6] >> 2;
 	if (a[6] & 2)
 		run.head = record_u16(a + 4);
@@ -113,6 +127,11 @@ static void step(enum op op, const uint8_t a[7])
 		break;
 	case OP_REQUEST:
 		head = driver_request(&run.driver, a, &made);
+		if (made)
+			run.head = head;
+		break;
+	case OP_RANGES:
+		head = driver_ranges(&run.driver, a, &made);
 		if (made)
 			run.head = head;
 		break;
@@ -150,6 +169,22 @@ static void expect_chain(void)
 	}
 }
 
+static void expect_ranges(void)
+{
+	FUZZ_CHECK(run.request->range_count == run.want.ranges, "%u ranges, should be %u",
+		   run.request->range_count, run.want.ranges);
+	for (unsigned i = 0; i < run.want.ranges; i++) {
+		const struct vblk_range *got = &run.request->range[i];
+		const struct oracle_range *want = &run.want.range[i];
+
+		FUZZ_CHECK(got->sector == want->sector && got->sectors == want->sectors &&
+				   got->unmap == want->unmap,
+			   "range %u is another", i);
+	}
+	FUZZ_CHECK(vblk_request_cost(run.request) == oracle_cost(&run.want), "the cost is %llu",
+		   (unsigned long long)vblk_request_cost(run.request));
+}
+
 static void expect_data(void)
 {
 	uint64_t total = 0;
@@ -171,6 +206,7 @@ static void expect_data(void)
 		   run.request->data_len, (unsigned long long)total);
 	FUZZ_CHECK(run.request->data_len == run.want.data_len, "data_len is %u",
 		   run.request->data_len);
+	expect_ranges();
 }
 
 static void expect_verdict(const struct vblk_verdict *verdict)
@@ -286,7 +322,11 @@ static void expect_vectors(void)
 
 static void take_apart(void)
 {
-	const struct vblk_request_rules rules = { .read_only = run.read_only };
+	const struct vblk_request_rules rules = {
+		.read_only = run.rules.read_only,
+		.discard = run.rules.discard,
+		.write_zeroes = run.rules.write_zeroes,
+	};
 	struct vblk_verdict verdict;
 
 	vblk_memory_view_init(&run.view, arena_memory());
@@ -297,7 +337,7 @@ static void take_apart(void)
 	oracle_walk(&run.want_chain, MODEL, run.driver.desc, run.driver.size, run.head);
 	expect_chain();
 	verdict = vblk_request_parse(run.request, run.chain, &run.view, &rules);
-	oracle_judge(&run.want, &run.want_chain, MODEL, run.read_only);
+	oracle_judge(&run.want, &run.want_chain, MODEL, &run.rules);
 	FUZZ_TRACE("     %u descriptors, gate %u, action %d", run.chain->count, run.want.gate,
 		   (int)verdict.action);
 	expect_verdict(&verdict);
@@ -326,7 +366,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	driver_init(&run.driver, 16, DESC_BUDGET);
 	run.head = 0;
 	run.step = 0;
-	run.read_only = false;
+	run.rules = (struct oracle_rules){ .read_only = false };
 	for (size_t i = 0; (record = record_at(data, size, i)); i++) {
 		enum op op = (enum op)(record[0] % OPS);
 

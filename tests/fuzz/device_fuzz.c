@@ -10,6 +10,8 @@
  * falls, no drain takes more chains than the queue is long, each chain taken is published or
  * accounted for, who waits is told a time. rig.h does and compares, device_model.h foretells.
  */
+#include <errno.h>
+#include <linux/virtio_blk.h>
 #include <linux/virtio_mmio.h>
 #include <vblk/mmio.h>
 
@@ -22,8 +24,6 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* Descriptors and pieces of data that a program may have served before it is cut off. */
 #define EFFORT_MAX 1500u
-/* The operations that a device with VBLK_FEATURES_BASE calls: reading, writing, sync. */
-#define FAULT_OPS (VBLK_FAULTY_SYNC + 1)
 
 /*
  * What a step does and what its arguments a[0..6] mean; the function of the step says more.
@@ -50,6 +50,9 @@
  *              a[5] bits that change there, a[6] step of avail.idx
  * TRAP         a[0..2] address, a[3] bits
  * STATUS       a[0] what is written; or with a[1] odd, the bit that is added
+ * RANGES       a[0..5] as of driver_ranges; a[6] as of REQUEST
+ * WRITEBACK    a[0] what is written to the byte of the write cache
+ * RESIZE       a[0] to which size, of some; a[1] flags
  */
 enum op {
 	OP_SETUP,
@@ -75,6 +78,9 @@ enum op {
 	OP_TRAP,
 	OP_BIND,
 	OP_STATUS,
+	OP_RANGES,
+	OP_WRITEBACK,
+	OP_RESIZE,
 	OPS,
 };
 
@@ -137,10 +143,38 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_STATUS, 11 },
 	{ OP_STATUS, 15 },
 	{ OP_STATUS, 2, 1 },
+	{ OP_SETUP, 8 },
+	{ OP_SETUP, 8 },
+	{ OP_SETUP, 9 },
+	{ OP_SETUP, 10 },
+	{ OP_SETUP, 11 },
+	{ OP_START, 0, 0, 0, 0, 0, 0, 0x10 },
+	{ OP_START, 1, 0, 0, 0, 0, 0, 0x10 },
+	{ OP_START, 0, 0, 2, 0, 0, 0, 0x10 },
+	{ OP_START, 0, 0, 3, 0, 0, 0, 0x30 },
+	{ OP_RANGES, 0, 0, 0, 0, 0, 0, 0x10 },
+	{ OP_RANGES, 1, 0, 0, 0, 0, 0, 0x10 },
+	{ OP_RANGES, 1, 0, 2, 1, 0, 1, 0x10 },
+	{ OP_RANGES, 0, 1, 2, 11, 0, 0, 0x10 },
+	{ OP_RANGES, 1, 0, 7, 3, 0, 0, 0x10 },
+	{ OP_RANGES, 9, 0, 3, 0x38, 0, 0, 0x10 },
+	{ OP_FAULT, 3, 0, 1, 0, 0, 3 },
+	{ OP_FAULT, 4, 0, 0, 0, 0, 1 },
+	{ OP_FAULT, 4, 0, 6 },
+	{ OP_FAULT, 3, 0, 6, 0, 0, 1 },
+	{ OP_FAULT, 4, 3, 1, 0, 0, 1 },
+	{ OP_WRITEBACK },
+	{ OP_WRITEBACK, 1 },
+	{ OP_RESIZE, 0, 1 },
+	{ OP_RESIZE, 1 },
+	{ OP_RESIZE, 2, 1 },
+	{ OP_READ, 32, 1, 1, 1 },
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
 
-static void request(const uint8_t a[7])
+typedef uint16_t (*layer)(struct driver *driver, const uint8_t a[6], bool *made);
+
+static void request(const uint8_t a[7], layer lay_out)
 {
 	for (unsigned i = 0; i <= (a[6] & 15u); i++) {
 		bool made;
@@ -148,7 +182,7 @@ static void request(const uint8_t a[7])
 
 		if ((a[6] >> 6) == 2)
 			rig.driver.next_desc = 0;
-		head = driver_request(&rig.driver, a, &made);
+		head = lay_out(&rig.driver, a, &made);
 		if (!made)
 			return;
 		if ((a[6] >> 6) == 3)
@@ -231,9 +265,12 @@ static void write_any(const uint8_t a[7])
 		if (offset < VIRTIO_MMIO_CONFIG)
 			rig_write(offset, value);
 		else
-			rig_write_ignored(offset, raw, 4);
+			rig_write_config(offset, raw, 4);
 	} else if (a[2] % 8 != 4) {
-		rig_write_ignored(offset, raw, a[2] % 8);
+		if (offset < VIRTIO_MMIO_CONFIG)
+			rig_write_ignored(offset, raw, a[2] % 8);
+		else
+			rig_write_config(offset, raw, a[2] % 8);
 	}
 }
 
@@ -251,10 +288,10 @@ static void put_desc(const uint8_t a[7])
 
 static void add_fault(const uint8_t a[7])
 {
-	static const uint16_t errors[] = { 5, 4, 28, 11, 4095, 1 };
+	static const uint16_t errors[] = { 5, 4, 28, 11, 4095, 1, EOPNOTSUPP };
 	static const uint32_t shorts[] = { 512, 1, 100, 0, 513, 1024, 4096, 511 };
 	struct vblk_faulty_rule rule = {
-		.op = (enum vblk_faulty_op)(a[0] % FAULT_OPS),
+		.op = (enum vblk_faulty_op)(a[0] % VBLK_FAULTY_OPS),
 		.action = (enum vblk_faulty_action)(a[1] % VBLK_FAULTY_HANG),
 		.first = a[3] % 8,
 		.every = a[4] % 4,
@@ -268,7 +305,7 @@ static void add_fault(const uint8_t a[7])
 		rule.value = errors[a[2] % COUNT(errors)];
 		break;
 	case VBLK_FAULTY_SHORT:
-		if (rule.op == VBLK_FAULTY_SYNC)
+		if (rule.op > VBLK_FAULTY_PWRITEV)
 			return;
 		rule.value = shorts[a[2] % COUNT(shorts)];
 		/* A large request byte by byte takes long and shows nothing new. */
@@ -308,6 +345,15 @@ static void notify(const uint8_t a[7])
 	rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, a[0] < 250 ? 0 : others[a[0] % COUNT(others)]);
 }
 
+static void resize(const uint8_t a[7])
+{
+	static const uint64_t sizes[] = { 512,	      16384,	  8192,	      4096,
+					  0,	      513,	  1ull << 63, INT64_MAX / 512 * 512,
+					  1ull << 30, 1ull << 41, 8192 + 512, UINT64_MAX };
+
+	rig_resize(sizes[a[0] % COUNT(sizes)], a[1] % 3);
+}
+
 static void step_memory(enum op op, const uint8_t a[7])
 {
 	uint64_t address = driver_address(&rig.driver, a[0], record_u16(a + 1));
@@ -345,7 +391,7 @@ static void step(enum op op, const uint8_t a[7])
 		start_device(a);
 		break;
 	case OP_REQUEST:
-		request(a);
+		request(a, driver_request);
 		break;
 	case OP_NOTIFY:
 		notify(a);
@@ -382,6 +428,16 @@ static void step(enum op op, const uint8_t a[7])
 		break;
 	case OP_HOOK:
 		add_hook(a);
+		break;
+	case OP_RANGES:
+		request(a, driver_ranges);
+		break;
+	case OP_WRITEBACK:
+		rig_write_config(VIRTIO_MMIO_CONFIG + offsetof(struct virtio_blk_config, wce), a,
+				 1);
+		break;
+	case OP_RESIZE:
+		resize(a);
 		break;
 	case OP_BIND:
 		rig_bind();

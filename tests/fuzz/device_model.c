@@ -2,6 +2,7 @@
 /* Registers, status machine and lifecycle of the model. */
 #include "device_model.h"
 
+#include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
@@ -12,7 +13,8 @@
 
 #define BIT(n)		((uint64_t)1 << (n))
 #define QUEUE_SIZE_MAX	256u
-#define CONFIG_BYTES	24u
+#define CONFIG_BYTES	60u
+#define WRITEBACK	32u /* the byte that a driver may write */
 #define SLEEP_MAX_NS	1000000000ull
 #define ALL_DRIVER_BITS 0xfu
 
@@ -21,16 +23,26 @@ void model_init(struct model *model, const struct model_options *options)
 	memset(model, 0, offsetof(struct model, drain));
 	memset(&model->counters, 0, sizeof(model->counters));
 	model->options = *options;
+	model->capacity_bytes = options->capacity_bytes;
 	model->layout.size = QUEUE_SIZE_MAX;
 }
 
-static uint64_t offered(const struct model *model)
+uint64_t model_offered(const struct model *model)
 {
 	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |
 			    BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) |
 			    BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH);
 
-	return model->options.read_only ? features | BIT(VIRTIO_BLK_F_RO) : features;
+	if (model->options.read_only)
+		features |= BIT(VIRTIO_BLK_F_RO);
+	if (!model->options.all)
+		return features;
+	features |= BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
+		    BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	if (model->options.read_only)
+		return features;
+	features |= BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+	return model->options.plain ? features : features | BIT(VIRTIO_BLK_F_DISCARD);
 }
 
 /* --- Engine --- */
@@ -126,6 +138,29 @@ bool model_set_throttle(struct model *model, const struct vblk_throttle *limits)
 	return true;
 }
 
+int model_resize(struct model *model, uint64_t bytes, uint32_t flags)
+{
+	int ret = 0;
+
+	if (flags > VBLK_RESIZE_SHRINK || bytes == 0 || bytes % 512 != 0)
+		return -EINVAL;
+	if (bytes > INT64_MAX)
+		return -EFBIG;
+	if (bytes < model->capacity_bytes && flags == 0)
+		return -ERANGE;
+	if (bytes > model->capacity_bytes && !model->options.read_only)
+		ret = disk_model_grow(bytes);
+	if (ret < 0)
+		return ret;
+	model->capacity_bytes = bytes;
+	model->generation++;
+	if (model->status & VIRTIO_CONFIG_S_DRIVER_OK) {
+		model->interrupt_status |= VIRTIO_MMIO_INT_CONFIG;
+		model->counters.interrupts++;
+	}
+	return 0;
+}
+
 bool model_deadline(const struct model *model, uint64_t *deadline_ns)
 {
 	if (!model->running || model->resting)
@@ -146,6 +181,7 @@ static void reset(struct model *model)
 	model->driver_sel = 0;
 	model->queue_sel = 0;
 	model->accepted = 0;
+	model->write_through = false;
 	model->layout = (struct model_layout){ .size = QUEUE_SIZE_MAX };
 }
 
@@ -182,10 +218,13 @@ static enum model_refusal write_status(struct model *model, uint32_t value)
 	}
 	if (added != due(model->status))
 		return MODEL_WARNED;
-	if (added == VIRTIO_CONFIG_S_FEATURES_OK &&
-	    (!(model->accepted & BIT(VIRTIO_F_VERSION_1)) || (model->accepted & ~offered(model))))
+	if (added == VIRTIO_CONFIG_S_FEATURES_OK && (!(model->accepted & BIT(VIRTIO_F_VERSION_1)) ||
+						     (model->accepted & ~model_offered(model))))
 		return MODEL_WARNED;
 	model->status = value;
+	if (added == VIRTIO_CONFIG_S_FEATURES_OK)
+		model->write_through = (model->accepted >> VIRTIO_BLK_F_CONFIG_WCE & 1) &&
+				       !(model->accepted >> VIRTIO_BLK_F_FLUSH & 1);
 	if (added == VIRTIO_CONFIG_S_DRIVER_OK)
 		start(model);
 	return MODEL_STORED;
@@ -298,8 +337,9 @@ uint32_t model_read(const struct model *model, uint64_t offset)
 	case VIRTIO_MMIO_DEVICE_ID:
 		return 2;
 	case VIRTIO_MMIO_DEVICE_FEATURES:
-		return model->device_sel > 1 ? 0
-					     : (uint32_t)(offered(model) >> 32 * model->device_sel);
+		return model->device_sel > 1
+			       ? 0
+			       : (uint32_t)(model_offered(model) >> 32 * model->device_sel);
 	case VIRTIO_MMIO_QUEUE_NUM_MAX:
 		return model->queue_sel == 0 ? QUEUE_SIZE_MAX : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
@@ -320,16 +360,48 @@ uint32_t model_read(const struct model *model, uint64_t offset)
 	}
 }
 
+void model_write_config(struct model *model, uint64_t offset, uint8_t value)
+{
+	if ((model->status & VIRTIO_CONFIG_S_FEATURES_OK) && offset == WRITEBACK && value < 2 &&
+	    (model->accepted >> VIRTIO_BLK_F_CONFIG_WCE & 1))
+		model->write_through = !value;
+}
+
+static void put(uint8_t *at, unsigned bytes, uint64_t value)
+{
+	for (unsigned i = 0; i < bytes; i++)
+		at[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* What other features than the base's describe: offset, size and value of each field. */
+static void fill_rest(const struct model *model, uint8_t config[CONFIG_BYTES])
+{
+	config[24] = 3; /* physical blocks of 2^3 sectors */
+	put(config + 26, 2, 8);
+	config[WRITEBACK] = !model->write_through;
+	put(config + 34, 2, 1);
+	if (model_offered(model) >> VIRTIO_BLK_F_DISCARD & 1) {
+		put(config + 36, 4, ORACLE_SECTORS_MAX);
+		put(config + 40, 4, ORACLE_RANGES_MAX);
+		put(config + 44, 4, 8);
+	}
+	if (model_offered(model) >> VIRTIO_BLK_F_WRITE_ZEROES & 1) {
+		put(config + 48, 4, ORACLE_SECTORS_MAX);
+		put(config + 52, 4, ORACLE_RANGES_MAX);
+		config[56] = 1;
+	}
+}
+
 void model_read_config(const struct model *model, uint64_t offset, uint8_t *bytes, size_t length)
 {
-	uint64_t sectors = model->options.capacity_bytes / 512;
 	uint8_t config[CONFIG_BYTES] = { 0 };
 
-	for (unsigned i = 0; i < 8; i++)
-		config[i] = (uint8_t)(sectors >> 8 * i);
+	put(config, 8, model->capacity_bytes / 512);
 	config[8 + 2] = 1 << 4; /* size_max: 2^20 */
 	config[12] = 128;	/* seg_max */
 	config[20 + 1] = 2;	/* blk_size: 512 */
+	if (model->options.all)
+		fill_rest(model, config);
 	for (size_t i = 0; i < length; i++)
 		bytes[i] =
 			offset + i < CONFIG_BYTES && offset + i >= offset ? config[offset + i] : 0;

@@ -19,6 +19,8 @@
 struct model_options {
 	bool read_only;
 	bool strict; /* VBLK_UNDELIVERABLE_NEEDS_RESET */
+	bool all;    /* VBLK_FEATURES_ALL */
+	bool plain;  /* the backing cannot discard */
 	uint64_t capacity_bytes;
 	const char *serial;
 };
@@ -36,6 +38,7 @@ struct model_drain {
 	struct model_layout layout;
 	bool event_idx;
 	bool stable_writes;
+	struct oracle_rules rules;
 	bool poisoned;
 	bool stalled;
 	uint16_t next_avail;
@@ -66,6 +69,8 @@ struct model {
 	uint32_t driver_sel;
 	uint32_t queue_sel;
 	uint64_t accepted;
+	bool write_through;
+	uint64_t capacity_bytes;
 	struct model_layout layout;
 	struct vblk_throttle limits;
 	/* Engine. */
@@ -82,6 +87,9 @@ struct model {
 	struct vblk_metrics_snapshot counters;
 };
 
+/* Feature bits that it offers. */
+uint64_t model_offered(const struct model *model);
+
 void model_init(struct model *model, const struct model_options *options);
 
 /* How a write to Status ends. */
@@ -94,6 +102,8 @@ enum model_refusal {
 /* A register write of four bytes. Returns what became of a write to Status. */
 enum model_refusal model_write(struct model *model, uint64_t offset, uint32_t value);
 uint32_t model_read(const struct model *model, uint64_t offset);
+/* A driver's write of one byte to configuration space. */
+void model_write_config(struct model *model, uint64_t offset, uint8_t value);
 void model_read_config(const struct model *model, uint64_t offset, uint8_t *bytes, size_t length);
 
 void model_bind(struct model *model);
@@ -102,6 +112,8 @@ bool model_pause(struct model *model);
 void model_resume(struct model *model);
 bool model_is_paused(const struct model *model);
 bool model_set_throttle(struct model *model, const struct vblk_throttle *limits);
+/* Returns 0, or the errno that vblk_device_resize returns. */
+int model_resize(struct model *model, uint64_t bytes, uint32_t flags);
 bool model_deadline(const struct model *model, uint64_t *deadline_ns);
 
 /* drain_model.c */

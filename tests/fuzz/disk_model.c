@@ -16,6 +16,7 @@
 struct observed {
 	struct vblk_backing *memory;
 	struct vblk_backing *faulty;
+	bool plain;
 };
 
 static struct {
@@ -23,6 +24,7 @@ static struct {
 	size_t size;
 	uint8_t bytes[DISK_SIZE_MAX]; /* the model's */
 	bool written[SIDES];
+	bool zeroing; /* the device's last call but for writes was one for zeros */
 	unsigned calls[SIDES];
 	uint64_t notes[SIDES]; /* a hash of all calls */
 	struct vblk_faulty_rule rule[DISK_RULES];
@@ -68,6 +70,20 @@ static void begin(enum side side, enum vblk_faulty_op op, uint64_t offset, uint6
 	}
 }
 
+/* Zeros of the device's own are written where the backing could not make any. */
+static bool is_zeros(const struct iovec *vector)
+{
+	const uint8_t *bytes = vector->iov_base;
+
+	if (!disk.zeroing && !disk.observed->plain)
+		return false;
+	for (size_t i = 0; i < vector->iov_len; i++) {
+		if (bytes[i])
+			return false;
+	}
+	return true;
+}
+
 static uint64_t check_vectors(const struct iovec *iov, int count)
 {
 	uint64_t bytes = 0;
@@ -75,7 +91,7 @@ static uint64_t check_vectors(const struct iovec *iov, int count)
 	FUZZ_CHECK(count > 0 && count <= 1024, "%d vectors in one call", count);
 	for (int i = 0; i < count; i++) {
 		FUZZ_CHECK(iov[i].iov_len > 0, "vector %d is empty", i);
-		FUZZ_CHECK(arena_holds(iov[i].iov_base, iov[i].iov_len),
+		FUZZ_CHECK(arena_holds(iov[i].iov_base, iov[i].iov_len) || is_zeros(&iov[i]),
 			   "vector %d of %zu bytes is not in one region of guest memory", i,
 			   iov[i].iov_len);
 		bytes += iov[i].iov_len;
@@ -87,6 +103,7 @@ static ssize_t observed_preadv(void *context, const struct iovec *iov, int count
 {
 	struct observed *observed = context;
 
+	disk.zeroing = false;
 	begin(REAL, VBLK_FAULTY_PREADV, offset, check_vectors(iov, count));
 	return vblk_backing_preadv(observed->faulty, iov, count, offset);
 }
@@ -104,8 +121,43 @@ static int observed_sync(void *context)
 {
 	struct observed *observed = context;
 
+	disk.zeroing = false;
 	begin(REAL, VBLK_FAULTY_SYNC, 0, 0);
 	return vblk_backing_sync(observed->faulty);
+}
+
+static int observed_discard(void *context, uint64_t offset, uint64_t bytes)
+{
+	struct observed *observed = context;
+
+	disk.zeroing = false;
+	disk.written[REAL] = true;
+	note(REAL, 0);
+	begin(REAL, VBLK_FAULTY_DISCARD, offset, bytes);
+	return vblk_backing_discard(observed->faulty, offset, bytes);
+}
+
+static int observed_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	struct observed *observed = context;
+
+	disk.zeroing = true;
+	disk.written[REAL] = true;
+	note(REAL, flags);
+	begin(REAL, VBLK_FAULTY_WRITE_ZEROES, offset, bytes);
+	return vblk_backing_write_zeroes(observed->faulty, offset, bytes, flags);
+}
+
+static int grow(enum side side, uint64_t bytes)
+{
+	note(side, bytes);
+	return DISK_CANNOT_GROW(bytes) ? -ENOSPC : 0;
+}
+
+static int observed_grow(void *context, uint64_t bytes)
+{
+	(void)context;
+	return grow(REAL, bytes);
 }
 
 static void observed_close(void *context)
@@ -121,6 +173,17 @@ static const struct vblk_backing_ops observed_ops = {
 	.preadv = observed_preadv,
 	.pwritev = observed_pwritev,
 	.sync = observed_sync,
+	.discard = observed_discard,
+	.write_zeroes = observed_write_zeroes,
+	.grow = observed_grow,
+	.close = observed_close,
+};
+
+static const struct vblk_backing_ops plain_ops = {
+	.preadv = observed_preadv,
+	.pwritev = observed_pwritev,
+	.sync = observed_sync,
+	.grow = observed_grow,
 	.close = observed_close,
 };
 
@@ -130,7 +193,7 @@ static void let_time_pass(void *context, uint64_t ns)
 	disk_now[REAL] += ns;
 }
 
-struct vblk_backing *disk_create(size_t size)
+struct vblk_backing *disk_create(size_t size, bool plain)
 {
 	const struct vblk_faulty_sleep sleep = { .fn = let_time_pass };
 	const struct vblk_backing_info info = { .size_bytes = size };
@@ -139,8 +202,9 @@ struct vblk_backing *disk_create(size_t size)
 
 	if (!observed || vblk_backing_create_memory(size, &observed->memory) < 0 ||
 	    vblk_faulty_create(observed->memory, NULL, 0, &sleep, &observed->faulty) < 0 ||
-	    vblk_backing_create(&observed_ops, observed, &info, &backing) < 0)
+	    vblk_backing_create(plain ? &plain_ops : &observed_ops, observed, &info, &backing) < 0)
 		abort();
+	observed->plain = plain;
 	return backing;
 }
 
@@ -174,6 +238,7 @@ void disk_use(struct vblk_backing *backing, size_t size)
 	memset(disk.rule_calls, 0, sizeof(disk.rule_calls));
 	disk.rules = 0;
 	disk.hooks = 0;
+	disk.zeroing = false;
 	disk_now[REAL] = disk_now[MODEL] = 0;
 }
 
@@ -228,6 +293,12 @@ static int64_t move(enum vblk_faulty_op op, uint64_t offset, uint64_t want, uint
 
 	if (op == VBLK_FAULTY_SYNC)
 		return 0;
+	if (op == VBLK_FAULTY_WRITE_ZEROES && want > left)
+		return -ENOSPC;
+	if (op == VBLK_FAULTY_WRITE_ZEROES || op == VBLK_FAULTY_DISCARD) {
+		memset(disk.bytes + (disk.size - left), 0, want < left ? want : left);
+		return 0;
+	}
 	*moved = want < left ? want : left;
 	if (op == VBLK_FAULTY_PWRITEV && *moved == 0)
 		return -ENOSPC;
@@ -250,7 +321,7 @@ int64_t disk_model_call(enum vblk_faulty_op op, uint64_t offset, uint64_t want, 
 		else if (!decides)
 			decides = &disk.rule[i];
 	}
-	disk.written[MODEL] |= op == VBLK_FAULTY_PWRITEV;
+	disk.written[MODEL] |= op != VBLK_FAULTY_PREADV && op != VBLK_FAULTY_SYNC;
 	*moved = 0;
 	if (!decides)
 		return move(op, offset, want, moved);
@@ -267,6 +338,22 @@ int64_t disk_model_call(enum vblk_faulty_op op, uint64_t offset, uint64_t want, 
 	default:
 		return 0;
 	}
+}
+
+int64_t disk_model_range(enum vblk_faulty_op op, uint64_t offset, uint64_t bytes, bool unmap)
+{
+	uint64_t moved;
+
+	/* The observer, with the operations that are missing, is not asked. */
+	if (disk.observed->plain)
+		return -EOPNOTSUPP;
+	note(MODEL, unmap);
+	return disk_model_call(op, offset, bytes, &moved);
+}
+
+int disk_model_grow(uint64_t bytes)
+{
+	return grow(MODEL, bytes);
 }
 
 uint8_t *disk_model_at(uint64_t offset)

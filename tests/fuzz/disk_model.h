@@ -29,8 +29,15 @@ struct disk_hook {
 	uint64_t counter; /* ... here */
 };
 
-/* Makes a disk of `size` bytes. The caller owns the reference; there may be several. */
-struct vblk_backing *disk_create(size_t size);
+/*
+ * Makes a disk of `size` bytes, one that cannot discard or zero if it is `plain`. It says that it
+ * grows, to any size but those of DISK_CANNOT_GROW, and stays as it is: the device has to live with
+ * that. The caller owns the reference; there may be several.
+ */
+struct vblk_backing *disk_create(size_t size, bool plain);
+
+/* Sizes to which growing fails with -ENOSPC. */
+#define DISK_CANNOT_GROW(bytes) ((bytes) >> 30 == 1)
 
 /* Which disk the model means from here on. Its bytes are as at the start, without rules, hooks. */
 void disk_use(struct vblk_backing *backing, size_t size);
@@ -50,6 +57,12 @@ void disk_add_hook(const struct disk_hook *hook);
  * The model's call: what it returns, and in *moved how many bytes move first, at most `want`.
  */
 int64_t disk_model_call(enum vblk_faulty_op op, uint64_t offset, uint64_t want, uint64_t *moved);
+
+/* The same for a DISCARD or WRITE_ZEROES of the backing, whose bytes move by themselves. */
+int64_t disk_model_range(enum vblk_faulty_op op, uint64_t offset, uint64_t bytes, bool unmap);
+
+/* The model's backing is asked to grow. */
+int disk_model_grow(uint64_t bytes);
 
 /* The model's bytes from `offset` on. */
 uint8_t *disk_model_at(uint64_t offset);

@@ -17,7 +17,9 @@
 
 #define SERIAL_BYTES	20u
 #define INTERRUPTS_MAX	16u
-#define WINDOW		256u /* vectors in one call to the backing */
+#define WINDOW		256u	      /* vectors in one call to the backing */
+#define ZEROS_MAX	(1ull << 20)  /* that are written in one call */
+#define RANGE_STEP	(64ull << 20) /* of a range in one call */
 #define PIECES_PER_SPAN (ARENA_SHRED_COUNT + 2)
 
 /* The data of one request, cut where the host's memory is. */
@@ -255,10 +257,16 @@ static bool sync_disk(unsigned interrupts)
 
 static bool is_in_range(const struct model *model, const struct oracle_request *request)
 {
-	uint64_t sectors = model->options.capacity_bytes / 512;
+	uint64_t sectors = model->capacity_bytes / 512;
 
-	return request->data_len <= model->options.capacity_bytes &&
+	return request->data_len <= model->capacity_bytes &&
 	       request->sector <= sectors - request->data_len / 512;
+}
+
+/* D-STABLE, D-WCE */
+static bool is_write_through(const struct model *model)
+{
+	return model->drain.stable_writes || model->write_through;
 }
 
 /* --- Requests. Each returns the bytes for the used length, or -1. --- */
@@ -293,10 +301,85 @@ static int64_t write_disk(struct model *model)
 	if (!is_in_range(model, request) || !map_data(model) ||
 	    move(request, VBLK_FAULTY_PWRITEV, &done, &interrupts) < 0 || done < request->data_len)
 		return -1;
-	if (model->drain.stable_writes && !sync_disk(interrupts))
+	if (is_write_through(model) && !sync_disk(interrupts))
 		return -1;
 	model->counters.writes_completed++;
 	model->counters.bytes_written += request->data_len;
+	return 0;
+}
+
+/* What the backing cannot zero is written. */
+static bool write_zeros(struct model *model, uint64_t offset, uint64_t bytes, unsigned *interrupts)
+{
+	while (bytes > 0) {
+		uint64_t want = bytes < ZEROS_MAX ? bytes : ZEROS_MAX, moved;
+		int64_t ret = disk_model_call(VBLK_FAULTY_PWRITEV, offset, want, &moved);
+
+		model->effort++;
+		if (moved > 0)
+			memset(disk_model_at(offset), 0, moved);
+		if (ret == -EINTR && ++*interrupts <= INTERRUPTS_MAX)
+			continue;
+		if (ret <= 0 || (uint64_t)ret > want)
+			return false;
+		offset += (uint64_t)ret;
+		bytes -= (uint64_t)ret;
+	}
+	return true;
+}
+
+static bool change_range(struct model *model, const struct oracle_range *range,
+			 unsigned *interrupts)
+{
+	bool discard = model->drain.request.type == VIRTIO_BLK_T_DISCARD;
+	enum vblk_faulty_op op = discard ? VBLK_FAULTY_DISCARD : VBLK_FAULTY_WRITE_ZEROES;
+	uint64_t offset = range->sector * 512, left = range->sectors * 512ull;
+
+	while (left > 0) {
+		uint64_t bytes = left < RANGE_STEP ? left : RANGE_STEP;
+		int64_t ret = disk_model_range(op, offset, bytes, range->unmap);
+
+		model->effort++;
+		if (ret == -EINTR && ++*interrupts <= INTERRUPTS_MAX)
+			continue;
+		if (ret == -EOPNOTSUPP) {
+			if (!discard && !write_zeros(model, offset, bytes, interrupts))
+				return false;
+		} else if (ret != 0) {
+			return false;
+		}
+		offset += bytes;
+		left -= bytes;
+	}
+	return true;
+}
+
+static int64_t change_ranges(struct model *model)
+{
+	const struct oracle_request *request = &model->drain.request;
+	uint64_t sectors = model->capacity_bytes / 512, total = 0;
+	unsigned interrupts = 0;
+
+	for (unsigned i = 0; i < request->ranges; i++) {
+		const struct oracle_range *range = &request->range[i];
+
+		if (range->sector > sectors || sectors - range->sector < range->sectors)
+			return -1;
+		total += range->sectors * 512ull;
+	}
+	for (unsigned i = 0; i < request->ranges; i++) {
+		if (!change_range(model, &request->range[i], &interrupts))
+			return -1;
+	}
+	if (is_write_through(model) && !sync_disk(interrupts))
+		return -1;
+	if (request->type == VIRTIO_BLK_T_DISCARD) {
+		model->counters.discards_completed++;
+		model->counters.bytes_discarded += total;
+	} else {
+		model->counters.write_zeroes_completed++;
+		model->counters.bytes_zeroed += total;
+	}
 	return 0;
 }
 
@@ -353,6 +436,10 @@ static bool carry_out(struct model *model, uint16_t head)
 	case VIRTIO_BLK_T_FLUSH:
 		length = flush_disk(model);
 		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		length = change_ranges(model);
+		break;
 	default:
 		length = tell_serial(model);
 		break;
@@ -374,7 +461,13 @@ void model_drain_start(struct model *model)
 	drain->published = 0;
 	drain->layout = model->layout;
 	drain->event_idx = model->accepted >> VIRTIO_RING_F_EVENT_IDX & 1;
-	drain->stable_writes = !(model->accepted >> VIRTIO_BLK_F_FLUSH & 1);
+	drain->stable_writes = !(model->accepted >> VIRTIO_BLK_F_FLUSH & 1) &&
+			       !(model->accepted >> VIRTIO_BLK_F_CONFIG_WCE & 1);
+	drain->rules = (struct oracle_rules){
+		.read_only = model->options.read_only,
+		.discard = model->accepted >> VIRTIO_BLK_F_DISCARD & 1,
+		.write_zeroes = model->accepted >> VIRTIO_BLK_F_WRITE_ZEROES & 1,
+	};
 	throttle_model_init(&drain->throttle, &model->limits, disk_now[MODEL]);
 }
 
@@ -424,13 +517,14 @@ static enum step serve(struct model *model, uint64_t *wait_ns)
 	if (step != SERVED)
 		return step;
 	oracle_walk(&drain->chain, MODEL, drain->layout.desc, drain->layout.size, head);
-	oracle_judge(request, &drain->chain, MODEL, model->options.read_only);
+	oracle_judge(request, &drain->chain, MODEL, &drain->rules);
 	model->effort += drain->chain.count;
 	FUZZ_TRACE("        head %u: %u descriptors, type %u, sector 0x%llx, %llu bytes, gate %u",
 		   head, drain->chain.count, request->type, (unsigned long long)request->sector,
 		   (unsigned long long)request->data_len, request->gate);
 	if (request->kind == ORACLE_RUN &&
-	    !throttle_model_take(&drain->throttle, request->data_len, disk_now[MODEL], wait_ns)) {
+	    !throttle_model_take(&drain->throttle, oracle_cost(request), disk_now[MODEL],
+				 wait_ns)) {
 		model->counters.throttled++;
 		model->counters.throttled_now = 1;
 		drain->stalled = true;

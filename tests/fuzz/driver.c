@@ -329,25 +329,20 @@ static void add_status(struct layout *layout, uint64_t at, uint8_t shape)
 	}
 }
 
-uint16_t driver_request(struct driver *driver, const uint8_t a[6], bool *made)
+/* A request of `count` data descriptors of `len` bytes; the rest as driver_request. */
+static uint16_t lay_out(struct driver *driver, const uint8_t a[6], uint32_t type, unsigned count,
+			uint32_t len)
 {
-	uint32_t type = pick_type(a[0], a[5]);
-	unsigned count = pick_count(a[2], type);
 	uint64_t at = SLOTS + (uint64_t)(driver->slot % 16) * SLOT_SIZE;
-	uint32_t len = a[3] & 15		     ? driver_length(a[3], a[5])
-		       : type == VIRTIO_BLK_T_GET_ID ? 20
-						     : 512;
 	struct layout layout = {
 		.driver = driver,
 		.table = driver->desc,
 		.first = driver->next_desc % driver->size,
 	};
 	unsigned nesting = a[0] >> 3 & 3;
-	bool in = type != VIRTIO_BLK_T_OUT;
+	bool in = type != VIRTIO_BLK_T_OUT && type != VIRTIO_BLK_T_DISCARD &&
+		  type != VIRTIO_BLK_T_WRITE_ZEROES;
 
-	*made = driver->budget >= count + 4;
-	if (!*made)
-		return 0;
 	driver->budget -= count + 4;
 	driver->slot++;
 	driver_put_header(at, type, pick_sector(driver, a[1]));
@@ -369,4 +364,50 @@ uint16_t driver_request(struct driver *driver, const uint8_t a[6], bool *made)
 	driver->next_desc =
 		(uint16_t)((layout.first + (layout.indirect ? 2 : layout.count)) % driver->size);
 	return layout.first;
+}
+
+uint16_t driver_request(struct driver *driver, const uint8_t a[6], bool *made)
+{
+	uint32_t type = pick_type(a[0], a[5]);
+	unsigned count = pick_count(a[2], type);
+	uint32_t len = a[3] & 15		     ? driver_length(a[3], a[5])
+		       : type == VIRTIO_BLK_T_GET_ID ? 20
+						     : 512;
+
+	*made = driver->budget >= count + 4;
+	return *made ? lay_out(driver, a, type, count, len) : 0;
+}
+
+#define RANGE_BYTES 16u
+#define RANGES_MOST 17u
+
+static void put_range(uint8_t raw[RANGE_BYTES], uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+	for (unsigned i = 0; i < 8; i++)
+		raw[i] = (uint8_t)(sector >> 8 * i);
+	for (unsigned i = 0; i < 4; i++) {
+		raw[8 + i] = (uint8_t)(sectors >> 8 * i);
+		raw[12 + i] = (uint8_t)(flags >> 8 * i);
+	}
+}
+
+uint16_t driver_ranges(struct driver *driver, const uint8_t a[6], bool *made)
+{
+	static const uint32_t sizes[] = { 1,  0,       8,	16,	  15,	    17,
+					  32, 0x20000, 0x20001, 0x400000, 0x400001, UINT32_MAX };
+	static const uint8_t counts[] = { 1, 2, 3, 16, RANGES_MOST, 0, 4, 5 };
+	unsigned ranges = counts[a[3] & 7], count = a[3] & 8 ? 2 : 1;
+	uint32_t len = ranges * RANGE_BYTES / count;
+	uint8_t raw[RANGES_MOST * RANGE_BYTES] = { 0 };
+
+	*made = driver->budget >= count + 4;
+	if (!*made)
+		return 0;
+	for (unsigned i = 0; i < ranges; i++)
+		put_range(raw + (size_t)RANGE_BYTES * i, pick_sector(driver, a[1]) + i,
+			  sizes[a[2] % COUNT(sizes)], i == ranges - 1 ? a[5] : 0);
+	for (unsigned i = 0; i < count; i++)
+		arena_put(pick_place(driver, a[3], a[5], i, len), raw + (size_t)len * i, len);
+	return lay_out(driver, a, a[0] & 1 ? VIRTIO_BLK_T_WRITE_ZEROES : VIRTIO_BLK_T_DISCARD,
+		       count, len);
 }

@@ -42,6 +42,18 @@ void driver_init(struct driver *driver, uint64_t sectors, unsigned budget);
  */
 uint16_t driver_request(struct driver *driver, const uint8_t a[6], bool *made);
 
+/*
+ * The same for a DISCARD or WRITE_ZEROES and its ranges.
+ *
+ * a[0]  0 WRITE_ZEROES; 3-7 as above
+ * a[1]  sector of the first range; each other begins a sector further
+ * a[2]  sectors of each: 1, 0, 8, 16, ...
+ * a[3]  0-2 how many ranges; 3 cut in two; 4-7 where the data lies
+ * a[4]  shapes of header and status
+ * a[5]  flags of the last range; detail of places
+ */
+uint16_t driver_ranges(struct driver *driver, const uint8_t a[6], bool *made);
+
 /* Puts a head into the available ring and moves avail.idx. */
 void driver_offer(struct driver *driver, uint16_t head);
 void driver_set_avail_idx(struct driver *driver, uint16_t value);

@@ -171,8 +171,19 @@ static void answer(struct oracle_request *request, unsigned gate, uint8_t status
 	request->is_error = status == VIRTIO_BLK_S_IOERR;
 }
 
+static bool is_range_type(uint32_t type)
+{
+	return type == VIRTIO_BLK_T_DISCARD || type == VIRTIO_BLK_T_WRITE_ZEROES;
+}
+
+static bool is_known_range(uint32_t type, const struct oracle_rules *rules)
+{
+	return (type == VIRTIO_BLK_T_DISCARD && rules->discard) ||
+	       (type == VIRTIO_BLK_T_WRITE_ZEROES && rules->write_zeroes);
+}
+
 /* Gates 5 to 10. Returns the one that refuses, or 0. */
-static unsigned gate_of_data(const struct oracle_request *request, bool read_only)
+static unsigned gate_of_data(const struct oracle_request *request, const struct oracle_rules *rules)
 {
 	bool in = request->type == VIRTIO_BLK_T_IN;
 	bool out = request->type == VIRTIO_BLK_T_OUT;
@@ -187,15 +198,64 @@ static unsigned gate_of_data(const struct oracle_request *request, bool read_onl
 		return 7;
 	if ((in || out) && request->data_len % 512 != 0)
 		return 8;
-	if (!in && !out && !id && !flush)
+	if (!in && !out && !id && !flush && !is_known_range(request->type, rules))
 		return 9;
-	if (read_only && (out || flush))
+	if (rules->read_only && !in && !id)
 		return 9;
-	return has_wrong_direction(request, !out) ? 10 : 0;
+	return has_wrong_direction(request, !out && !is_range_type(request->type)) ? 10 : 0;
+}
+
+/* The ranges, one after the other; the first that is wrong decides. */
+static void judge_ranges(struct oracle_request *request, enum side side)
+{
+	uint8_t bytes[16 * ORACLE_RANGES_MAX];
+	uint64_t have = 0;
+
+	request->kind = ORACLE_RUN;
+	if (request->data_len == 0 || request->data_len % 16 != 0 ||
+	    request->data_len > sizeof(bytes)) {
+		answer(request, ORACLE_GATE_RANGES, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	for (unsigned i = 0; i < request->spans; i++) {
+		const struct oracle_span *span = &request->span[i];
+
+		if (!arena_get(side, span->addr, bytes + have, span->len)) {
+			answer(request, ORACLE_GATE_RANGES, VIRTIO_BLK_S_IOERR);
+			return;
+		}
+		arena_fetched(side, span->addr, span->len);
+		have += span->len;
+	}
+	for (uint64_t at = 0; at < have && request->kind == ORACLE_RUN; at += 16) {
+		struct oracle_range *range = &request->range[request->ranges++];
+		uint64_t flags = little_endian(bytes + at + 12, 4);
+
+		range->sector = little_endian(bytes + at, 8);
+		range->sectors = (uint32_t)little_endian(bytes + at + 8, 4);
+		range->unmap = flags == 1;
+		if (flags > 1 || (flags == 1 && request->type == VIRTIO_BLK_T_DISCARD))
+			answer(request, ORACLE_GATE_RANGES, VIRTIO_BLK_S_UNSUPP);
+		else if (range->sectors > ORACLE_SECTORS_MAX)
+			answer(request, ORACLE_GATE_RANGES, VIRTIO_BLK_S_IOERR);
+	}
+}
+
+uint64_t oracle_cost(const struct oracle_request *request)
+{
+	uint64_t zeroed = 0;
+
+	if (!is_range_type(request->type))
+		return request->data_len;
+	if (request->type == VIRTIO_BLK_T_DISCARD)
+		return 0;
+	for (unsigned i = 0; i < request->ranges; i++)
+		zeroed += 512ull * request->range[i].sectors;
+	return zeroed;
 }
 
 void oracle_judge(struct oracle_request *request, const struct oracle_chain *chain, enum side side,
-		  bool read_only)
+		  const struct oracle_rules *rules)
 {
 	uint8_t header[HEADER];
 	unsigned gate;
@@ -214,10 +274,13 @@ void oracle_judge(struct oracle_request *request, const struct oracle_chain *cha
 	}
 	request->type = (uint32_t)little_endian(header, 4);
 	request->sector = little_endian(header + 8, 8);
-	gate = cut_data(request, chain) ? 5 : gate_of_data(request, read_only);
-	if (gate == 0)
+	gate = cut_data(request, chain) ? 5 : gate_of_data(request, rules);
+	if (gate == 0 && is_range_type(request->type))
+		judge_ranges(request, side);
+	else if (gate == 0)
 		request->kind = ORACLE_RUN;
-	else if (gate != 9 || request->type == VIRTIO_BLK_T_OUT)
+	else if (gate != 9 || request->type == VIRTIO_BLK_T_OUT ||
+		 is_known_range(request->type, rules))
 		answer(request, gate, VIRTIO_BLK_S_IOERR);
 	else if (request->type == VIRTIO_BLK_T_FLUSH)
 		answer(request, gate, VIRTIO_BLK_S_OK);

@@ -54,6 +54,29 @@ static const struct kind kinds[RIG_KINDS] = {
 		.options = { .capacity_bytes = INT64_MAX / 512 * 512, .serial = "vast" },
 		.disk_size = 8192,
 	},
+	{
+		.options = { .all = true, .capacity_bytes = 8192, .serial = "all" },
+		.disk_size = 8192,
+	},
+	{
+		.options = { .all = true,
+			     .read_only = true,
+			     .capacity_bytes = 8192,
+			     .serial = "all" },
+		.disk_size = 8192,
+	},
+	{
+		.options = { .all = true,
+			     .strict = true,
+			     .plain = true,
+			     .capacity_bytes = 8192,
+			     .serial = "all" },
+		.disk_size = 8192,
+	},
+	{
+		.options = { .all = true, .capacity_bytes = 1ull << 40, .serial = "all" },
+		.disk_size = 8192,
+	},
 };
 
 /* What lives on from input to input. */
@@ -108,7 +131,7 @@ static struct vblk_device *make_device(const struct kind *kind, struct vblk_back
 		.capacity_bytes = kind->options.capacity_bytes,
 		.read_only = kind->options.read_only,
 		.serial = kind->options.serial,
-		.features = VBLK_FEATURES_BASE,
+		.features = kind->options.all ? VBLK_FEATURES_ALL : VBLK_FEATURES_BASE,
 		.log = { count_message, NULL, VBLK_LOG_DEBUG },
 		.clock = read_clock,
 		.interrupt = count_interrupt,
@@ -151,6 +174,13 @@ void rig_write(uint64_t offset, uint32_t value)
 void rig_write_ignored(uint64_t offset, const void *data, size_t width)
 {
 	vblk_mmio_write(rig.device, offset, data, width);
+}
+
+void rig_write_config(uint64_t offset, const uint8_t *data, size_t width)
+{
+	vblk_mmio_write(rig.device, offset, data, width);
+	if (width == 1)
+		model_write_config(&rig.model, offset - VIRTIO_MMIO_CONFIG, data[0]);
 }
 
 static void expect_register(uint64_t offset)
@@ -216,6 +246,22 @@ void rig_set_throttle(const struct vblk_throttle *limits)
 
 	FUZZ_CHECK((ret == 0) == model_set_throttle(&rig.model, limits), "set_throttle returned %d",
 		   ret);
+}
+
+void rig_resize(uint64_t bytes, uint32_t flags)
+{
+	int ret, want;
+
+	/* A size that is none cannot be had back afterwards. */
+	if (kinds[rig.kind].options.capacity_bytes == 0)
+		return;
+	ret = vblk_device_resize(rig.device, bytes, flags);
+	want = model_resize(&rig.model, bytes, flags);
+	FUZZ_CHECK(ret == want, "resize to %llu returned %d, should be %d",
+		   (unsigned long long)bytes, ret, want);
+	FUZZ_CHECK(vblk_device_capacity(rig.device) == rig.model.capacity_bytes / 512 * 512,
+		   "the capacity is %llu", (unsigned long long)vblk_device_capacity(rig.device));
+	FUZZ_TRACE("        resize to %llu: %d", (unsigned long long)bytes, ret);
 }
 
 void rig_advance_clock(uint64_t ns)
@@ -323,7 +369,7 @@ void rig_begin(unsigned which)
 
 	arena_reset();
 	if (!kept[which].backing)
-		kept[which].backing = disk_create(kind->disk_size);
+		kept[which].backing = disk_create(kind->disk_size, kind->options.plain);
 	disk_use(kept[which].backing, kind->disk_size);
 	if (!kept[which].device)
 		kept[which].device = make_device(kind, kept[which].backing);
@@ -378,6 +424,8 @@ void rig_end(void)
 	} else {
 		rig_write(VIRTIO_MMIO_STATUS, 0);
 		rig_set_throttle(&none);
+		if (rig.model.capacity_bytes != kinds[rig.kind].options.capacity_bytes)
+			rig_resize(kinds[rig.kind].options.capacity_bytes, VBLK_RESIZE_SHRINK);
 		rig_expect_same();
 		kept[rig.kind].generation = rig.model.generation;
 		kept[rig.kind].counters = rig.counters;

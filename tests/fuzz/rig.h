@@ -12,7 +12,7 @@
 #include "device_model.h"
 #include "driver.h"
 
-#define RIG_KINDS 8u
+#define RIG_KINDS 12u
 
 struct rig {
 	unsigned kind;
@@ -46,12 +46,16 @@ void rig_read(uint64_t offset, size_t width);
 /* A write that the device must ignore. */
 void rig_write_ignored(uint64_t offset, const void *data, size_t width);
 
+/* A write to configuration space, of any width from 1 on. */
+void rig_write_config(uint64_t offset, const uint8_t *data, size_t width);
+
 /* The embedder's calls. */
 void rig_run(void);
 void rig_pause(void);
 void rig_resume(void);
 void rig_bind(void);
 void rig_set_throttle(const struct vblk_throttle *limits);
+void rig_resize(uint64_t bytes, uint32_t flags);
 void rig_advance_clock(uint64_t ns);
 
 /*

@@ -139,12 +139,17 @@ static void write_address(uint64_t low, uint64_t high, uint64_t address)
 
 static void write_features(uint8_t flags, uint8_t features)
 {
+	const uint32_t flush = 1u << VIRTIO_BLK_F_FLUSH, event_idx = 1u << VIRTIO_RING_F_EVENT_IDX;
 	uint32_t low = 1u << VIRTIO_BLK_F_SEG_MAX;
 
+	if (features & FEATURES_ALL)
+		low = (uint32_t)model_offered(&rig.model) & ~(flush | event_idx);
+	if (features & FEATURES_NO_WCE)
+		low &= ~(1u << VIRTIO_BLK_F_CONFIG_WCE);
 	if (!(flags & START_NO_FLUSH))
-		low |= 1u << VIRTIO_BLK_F_FLUSH;
+		low |= flush;
 	if (flags & START_EVENT_IDX)
-		low |= 1u << VIRTIO_RING_F_EVENT_IDX;
+		low |= event_idx;
 	if (features & FEATURES_FOREIGN)
 		low |= 1u << VIRTIO_BLK_F_DISCARD;
 	rig_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);

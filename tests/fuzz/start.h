@@ -20,6 +20,8 @@
 #define FEATURES_NO_LOW	 0x02u
 #define FEATURES_FOREIGN 0x04u /* one that was not offered */
 #define FEATURES_LATE	 0x08u /* written once more after FEATURES_OK */
+#define FEATURES_ALL	 0x10u /* all that are offered, but for those of a[2] */
+#define FEATURES_NO_WCE	 0x20u /* of these, all but CONFIG_WCE */
 
 /*
  * From reset to DRIVER_OK. With all arguments 0 the rings have 8 entries, are where they usually
