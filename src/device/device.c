@@ -45,6 +45,7 @@ static void free_device(struct vblk_device *device)
 	vblk_port_unref(device->port);
 	vblk_memory_unref(device->memory);
 	vblk_disk_unref(device->disk);
+	pthread_mutex_destroy(&device->config_lock);
 	pthread_mutex_destroy(&device->lock);
 	free(device);
 }
@@ -58,6 +59,7 @@ int vblk_device_create(const struct vblk_device_options *options, struct vblk_ba
 	if (!dev)
 		return -ENOMEM;
 	pthread_mutex_init(&dev->lock, NULL);
+	pthread_mutex_init(&dev->config_lock, NULL);
 	ret = vblk_disk_create(options, backing, &dev->disk);
 	if (ret == 0) {
 		take_options(dev, options);

@@ -51,6 +51,8 @@ struct vblk_device {
 	atomic_bool memory_bound;
 	atomic_bool unbound_warned; /* one warning about missing memory between resets */
 
+	pthread_mutex_t config_lock;
+
 	/* Under the lock. */
 	pthread_mutex_t lock;
 	struct vblk_memory *memory;
@@ -73,6 +75,11 @@ struct vblk_device {
 /* No-ops where nothing else runs. */
 void vblk_device_lock(struct vblk_device *device);
 void vblk_device_unlock(struct vblk_device *device);
+
+/* Held while capacity and generation change, and while either is read: innermost, never for long.
+ */
+void vblk_device_config_lock(struct vblk_device *device);
+void vblk_device_config_unlock(struct vblk_device *device);
 
 /* --- Operations of a transport; each takes the lock unless it says that it is lock-free --- */
 
@@ -111,10 +118,10 @@ void vblk_device_acknowledge(struct vblk_device *device, uint32_t bits);
 /* A write to the status register; 0 resets the device. */
 void vblk_device_set_status(struct vblk_device *device, uint32_t value);
 
-/* Configuration space. Lock-free. */
-uint32_t vblk_device_config_generation(const struct vblk_device *device);
+/* Configuration space. Reads wait for nobody but a resize, for as long as that takes two stores. */
+uint32_t vblk_device_config_generation(struct vblk_device *device);
 void vblk_device_write_config(struct vblk_device *device, uint64_t offset, uint8_t value);
-void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
+void vblk_device_read_config(struct vblk_device *device, uint64_t offset, void *data,
 			     size_t length);
 
 /* --- Inside the core: lifecycle.c, with the lock held --- */

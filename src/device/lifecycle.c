@@ -149,6 +149,18 @@ int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throt
 	return 0;
 }
 
+/*
+ * The capacity is read in two halves, with the generation before and behind. Size and generation
+ * change at once for those who read, or halves of two sizes could pass for one.
+ */
+static void change_capacity(struct vblk_device *device, uint64_t capacity_bytes)
+{
+	vblk_device_config_lock(device);
+	vblk_disk_set_capacity(device->disk, capacity_bytes);
+	atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
+	vblk_device_config_unlock(device);
+}
+
 int vblk_device_resize(struct vblk_device *device, uint64_t capacity_bytes, uint32_t flags)
 {
 	int ret;
@@ -156,9 +168,9 @@ int vblk_device_resize(struct vblk_device *device, uint64_t capacity_bytes, uint
 	if (flags & ~VBLK_RESIZE_SHRINK)
 		return -EINVAL;
 	vblk_device_lock(device);
-	ret = vblk_disk_resize(device->disk, capacity_bytes, flags & VBLK_RESIZE_SHRINK);
+	ret = vblk_disk_prepare_resize(device->disk, capacity_bytes, flags & VBLK_RESIZE_SHRINK);
 	if (ret == 0) {
-		atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
+		change_capacity(device, capacity_bytes);
 		if (vblk_device_status(device) & VIRTIO_CONFIG_S_DRIVER_OK)
 			vblk_port_set_config_changed(device->port);
 	}

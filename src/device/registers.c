@@ -24,6 +24,18 @@ void vblk_device_unlock(struct vblk_device *device)
 		pthread_mutex_unlock(&device->lock);
 }
 
+void vblk_device_config_lock(struct vblk_device *device)
+{
+	if (device->locking)
+		pthread_mutex_lock(&device->config_lock);
+}
+
+void vblk_device_config_unlock(struct vblk_device *device)
+{
+	if (device->locking)
+		pthread_mutex_unlock(&device->config_lock);
+}
+
 uint32_t vblk_device_status(const struct vblk_device *device)
 {
 	return atomic_load_explicit(&device->port->device_status, memory_order_acquire);
@@ -144,15 +156,21 @@ void vblk_device_acknowledge(struct vblk_device *device, uint32_t bits)
 	atomic_fetch_and_explicit(&device->port->interrupt_status, ~bits, memory_order_acq_rel);
 }
 
-uint32_t vblk_device_config_generation(const struct vblk_device *device)
+uint32_t vblk_device_config_generation(struct vblk_device *device)
 {
-	return atomic_load_explicit(&device->config_generation, memory_order_acquire);
+	uint32_t generation;
+
+	vblk_device_config_lock(device);
+	generation = atomic_load_explicit(&device->config_generation, memory_order_acquire);
+	vblk_device_config_unlock(device);
+	return generation;
 }
 
-void vblk_device_read_config(const struct vblk_device *device, uint64_t offset, void *data,
-			     size_t length)
+void vblk_device_read_config(struct vblk_device *device, uint64_t offset, void *data, size_t length)
 {
+	vblk_device_config_lock(device);
 	vblk_config_read(&device->offer, offset, data, length);
+	vblk_device_config_unlock(device);
 }
 
 static void log_features(const struct vblk_device *device, const char *message)

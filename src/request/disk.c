@@ -95,10 +95,9 @@ void vblk_disk_unref(struct vblk_disk *disk)
 	free(disk);
 }
 
-int vblk_disk_resize(struct vblk_disk *disk, uint64_t capacity_bytes, bool shrink)
+int vblk_disk_prepare_resize(struct vblk_disk *disk, uint64_t capacity_bytes, bool shrink)
 {
 	uint64_t now = vblk_disk_capacity(disk);
-	int ret;
 
 	if (capacity_bytes == 0 || capacity_bytes % VBLK_SECTOR_SIZE != 0)
 		return -EINVAL;
@@ -106,11 +105,7 @@ int vblk_disk_resize(struct vblk_disk *disk, uint64_t capacity_bytes, bool shrin
 		return -EFBIG;
 	if (capacity_bytes < now && !shrink)
 		return -ERANGE;
-	if (capacity_bytes > now && !disk->read_only) {
-		ret = vblk_backing_grow(disk->backing, capacity_bytes);
-		if (ret < 0)
-			return ret;
-	}
-	atomic_store_explicit(&disk->capacity_bytes, capacity_bytes, memory_order_relaxed);
+	if (capacity_bytes > now && !disk->read_only)
+		return vblk_backing_grow(disk->backing, capacity_bytes);
 	return 0;
 }

@@ -48,8 +48,17 @@ VBLK_MUST_USE int vblk_disk_create(const struct vblk_device_options *options,
 struct vblk_disk *vblk_disk_ref(struct vblk_disk *disk);
 void vblk_disk_unref(struct vblk_disk *disk);
 
-/* As vblk_device_resize, but for telling the driver. */
-VBLK_MUST_USE int vblk_disk_resize(struct vblk_disk *disk, uint64_t capacity_bytes, bool shrink);
+/*
+ * Whether the disk can have another size, as vblk_device_resize; grows the backing if it has to.
+ * The size itself is set by vblk_disk_set_capacity, in step with what tells the driver.
+ */
+VBLK_MUST_USE int vblk_disk_prepare_resize(struct vblk_disk *disk, uint64_t capacity_bytes,
+					   bool shrink);
+
+static inline void vblk_disk_set_capacity(struct vblk_disk *disk, uint64_t capacity_bytes)
+{
+	atomic_store_explicit(&disk->capacity_bytes, capacity_bytes, memory_order_relaxed);
+}
 
 static inline uint64_t vblk_disk_capacity(const struct vblk_disk *disk)
 {

@@ -46,6 +46,16 @@ static void unwatch(struct vblk_vhost_server *server, int fd)
 	(void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
+static void forget_backend(void *context, int fd)
+{
+	struct vblk_vhost_server *server = context;
+
+	if (server->backend_fd != fd)
+		return;
+	unwatch(server, fd);
+	server->backend_fd = -1;
+}
+
 static int open_descriptors(struct vblk_vhost_server *server)
 {
 	int ret = vblk_eventfd_create(&server->memory_event_fd);
@@ -128,6 +138,8 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 		return ret;
 	}
 	made->export.memory_event_fd = made->memory_event_fd;
+	made->export.backend_closing = forget_backend;
+	made->export.backend_context = made;
 	*server = made;
 	return 0;
 }
@@ -145,9 +157,6 @@ static void log_connection(const struct vblk_vhost_server *server, enum vblk_log
 
 static void disconnect(struct vblk_vhost_server *server)
 {
-	if (server->backend_fd >= 0)
-		unwatch(server, server->backend_fd);
-	server->backend_fd = -1;
 	unwatch(server, server->session.channel.fd);
 	vblk_vhost_session_close(&server->session);
 	server->connected = false;
@@ -178,16 +187,21 @@ static void connect_next(struct vblk_vhost_server *server)
 		       ret < 0 ? "cannot serve a front end" : "front end connected", ret);
 }
 
-/* The channel may have come, gone or been replaced by a message. */
+/* A message may have brought the channel, or another one. */
 static void follow_backend(struct vblk_vhost_server *server)
 {
 	int fd = server->session.backend.fd;
+	int ret;
 
-	if (server->backend_fd >= 0 && server->backend_fd != fd)
-		unwatch(server, server->backend_fd);
-	if (fd >= 0 && watch(server, fd) < 0 && errno != EEXIST)
-		log_connection(server, VBLK_LOG_WARN, "the back-end channel is no socket", -errno);
-	server->backend_fd = fd;
+	if (fd < 0 || fd == server->backend_fd)
+		return;
+	ret = watch(server, fd);
+	if (ret == 0) {
+		server->backend_fd = fd;
+		return;
+	}
+	log_connection(server, VBLK_LOG_WARN, "the back-end channel is no socket", ret);
+	vblk_vhost_session_close_backend(&server->session);
 }
 
 static void serve_session(struct vblk_vhost_server *server)
@@ -198,10 +212,10 @@ static void serve_session(struct vblk_vhost_server *server)
 		follow_backend(server);
 		return;
 	}
-	if (ret == -ECONNRESET)
-		log_connection(server, VBLK_LOG_INFO, "front end has gone", 0);
-	else
-		log_connection(server, VBLK_LOG_WARN, "front end is disconnected", ret);
+	/* Whatever is wrong has its line already. */
+	log_connection(server, VBLK_LOG_INFO,
+		       ret == -ECONNRESET ? "front end has gone" : "front end is disconnected",
+		       ret == -ECONNRESET ? 0 : ret);
 	disconnect(server);
 }
 
@@ -222,14 +236,8 @@ static void check_memory(struct vblk_vhost_server *server)
 
 static void serve_backend(struct vblk_vhost_server *server)
 {
-	int fd = server->backend_fd;
-
-	if (vblk_vhost_session_serve_backend(&server->session) < 0) {
-		/* It was closed, and with that taken off the epoll instance. */
+	if (vblk_vhost_session_serve_backend(&server->session) < 0)
 		log_connection(server, VBLK_LOG_INFO, "back-end channel has gone", 0);
-		if (server->backend_fd == fd)
-			server->backend_fd = -1;
-	}
 }
 
 void vblk_vhost_server_serve(struct vblk_vhost_server *server)
@@ -337,9 +345,12 @@ int vblk_vhost_server_set_throttle(struct vblk_vhost_server *server,
 
 int vblk_vhost_server_resize(struct vblk_vhost_server *server, uint64_t capacity_bytes, bool shrink)
 {
-	int ret = vblk_disk_resize(server->export.disk, capacity_bytes, shrink);
+	int ret = vblk_disk_prepare_resize(server->export.disk, capacity_bytes, shrink);
 
-	if (ret == 0 && server->connected)
+	if (ret < 0)
+		return ret;
+	vblk_disk_set_capacity(server->export.disk, capacity_bytes);
+	if (server->connected)
 		vblk_vhost_session_announce(&server->session);
-	return ret;
+	return 0;
 }
