@@ -20,6 +20,7 @@ void vblk_vhost_channel_open(struct vblk_vhost_channel *channel, int fd,
 {
 	channel->fd = fd;
 	channel->fd_count = 0;
+	channel->send_ms = VBLK_VHOST_SEND_MS;
 	vblk_vhost_assembler_start(&channel->assembler, direction);
 }
 
@@ -145,13 +146,13 @@ void vblk_vhost_channel_next(struct vblk_vhost_channel *channel)
 }
 
 /* Waits until the socket takes more. Returns 0, -ETIMEDOUT or -errno. */
-static int wait_for_room(int fd)
+static int wait_for_room(int fd, int timeout_ms)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
 	int count;
 
 	do {
-		count = poll(&poll_fd, 1, VBLK_VHOST_SEND_MS);
+		count = poll(&poll_fd, 1, timeout_ms);
 	} while (count < 0 && errno == EINTR);
 	if (count < 0)
 		return -errno;
@@ -184,7 +185,7 @@ int vblk_vhost_channel_send(struct vblk_vhost_channel *channel,
 		int ret = 0;
 
 		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			ret = wait_for_room(channel->fd);
+			ret = wait_for_room(channel->fd, channel->send_ms);
 		else if (sent < 0 && errno != EINTR)
 			ret = -errno;
 		if (ret < 0)

@@ -19,7 +19,10 @@ struct vblk_vhost_channel {
 	struct vblk_vhost_assembler assembler;
 	int fds[VBLK_VHOST_FDS_MAX]; /* owned, of the message that is being put together */
 	unsigned fd_count;
+	int send_ms; /* how long sending waits; VBLK_VHOST_SEND_MS */
 };
+
+#define VBLK_VHOST_SEND_MS 1000
 
 /* Takes over a connected stream socket. */
 void vblk_vhost_channel_open(struct vblk_vhost_channel *channel, int fd,
@@ -46,7 +49,6 @@ void vblk_vhost_channel_next(struct vblk_vhost_channel *channel);
  * Sends a message, with a descriptor unless `fd` is -1. Returns 0, -ETIMEDOUT if the front end
  * does not read, or what sendmsg said. After an error the connection is of no use.
  */
-#define VBLK_VHOST_SEND_MS 1000
 VBLK_MUST_USE int vblk_vhost_channel_send(struct vblk_vhost_channel *channel,
 					  const struct vblk_vhost_frame *frame, int fd);
 

@@ -336,7 +336,7 @@ HANDLER(set_backend_req_fd)
 	UNUSED(message);
 	UNUSED(answer);
 	UNUSED(reason);
-	vblk_vhost_channel_close(&session->backend);
+	vblk_vhost_session_close_backend(session);
 	vblk_vhost_channel_open(&session->backend, vblk_vhost_channel_take_fd(&session->channel, 0),
 				VBLK_VHOST_REPLIES_ONLY);
 	return 0;

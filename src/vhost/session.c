@@ -52,8 +52,17 @@ void vblk_vhost_session_close(struct vblk_vhost_session *session)
 	vblk_vhost_mapping_drop(session->inflight);
 	session->log = NULL;
 	session->inflight = NULL;
-	vblk_vhost_channel_close(&session->backend);
+	vblk_vhost_session_close_backend(session);
 	vblk_vhost_channel_close(&session->channel);
+}
+
+void vblk_vhost_session_close_backend(struct vblk_vhost_session *session)
+{
+	const struct vblk_vhost_export *export = session->export;
+
+	if (session->backend.fd >= 0 && export->backend_closing)
+		export->backend_closing(export->backend_context, session->backend.fd);
+	vblk_vhost_channel_close(&session->backend);
 }
 
 void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session)
@@ -148,6 +157,20 @@ static bool can_refuse(const struct vblk_vhost_session *session,
 	}
 }
 
+/* A front end that has gone needs no line; one that is there and does not read does. */
+static int send_reply(struct vblk_vhost_session *session, const struct vblk_vhost_frame *frame,
+		      int fd)
+{
+	int ret = vblk_vhost_channel_send(&session->channel, frame, fd);
+
+	if (ret == -EPIPE)
+		ret = -ECONNRESET;
+	if (ret < 0 && ret != -ECONNRESET)
+		complain(session, session->channel.assembler.header.request, ret,
+			 "the answer cannot be sent: the front end does not read");
+	return ret;
+}
+
 static int serve_message(struct vblk_vhost_session *session)
 {
 	const struct vblk_vhost_header *header = &session->channel.assembler.header;
@@ -171,7 +194,7 @@ static int serve_message(struct vblk_vhost_session *session)
 			return error;
 	}
 	if (encode_reply(session, header, &message, error, &answer, &frame))
-		ret = vblk_vhost_channel_send(&session->channel, &frame, answer.fd);
+		ret = send_reply(session, &frame, answer.fd);
 	if (answer.fd >= 0)
 		close(answer.fd);
 	return ret;
@@ -209,7 +232,7 @@ int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session)
 			continue;
 		}
 		if (ret < 0)
-			vblk_vhost_channel_close(&session->backend);
+			vblk_vhost_session_close_backend(session);
 		return ret;
 	}
 }

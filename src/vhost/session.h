@@ -28,6 +28,13 @@ struct vblk_vhost_export {
 	struct vblk_engine_host host;
 	uint32_t stop_timeout_ms;
 	int memory_event_fd; /* borrowed: written when shared memory turns out to be too short */
+	/*
+	 * Told before the socket of a back-end channel is closed. Whoever watches it with epoll has
+	 * to take it off: the front end may have kept it, and then closing it does not. NULL:
+	 * nobody.
+	 */
+	void (*backend_closing)(void *context, int fd);
+	void *backend_context;
 	bool paused;
 	uint16_t queues;
 	struct vblk_vhost_ring ring[VBLK_VHOST_QUEUES_MAX];
@@ -75,6 +82,9 @@ VBLK_MUST_USE int vblk_vhost_session_serve_backend(struct vblk_vhost_session *se
 
 /* Tells the driver that the configuration space has changed, if the front end can be told. */
 void vblk_vhost_session_announce(struct vblk_vhost_session *session);
+
+/* Ends the back-end channel, if there is one. */
+void vblk_vhost_session_close_backend(struct vblk_vhost_session *session);
 
 /* --- for the handlers --- */
 
