@@ -14,7 +14,7 @@ all:
 
 help:
 	@echo 'make            build the program ($(BUILD)/vblk) and the library'
-	@echo 'make demo       boot a Linux guest on a vblk disk and let it check the disk'
+	@echo 'make demo       boot Linux guests on vblk disks and let them check the disks'
 	@echo 'make check      all tests: several compilers and sanitizers, real guests'
 	@echo 'make lint       static checks'
 	@echo 'make format     format the C sources'

@@ -17,12 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES	      300u
 #define FOLDERS	      12u
 #define MAX_FILE      (64u << 10)
 #define FILE_STREAM   UINT64_C(0x66696c65)
 #define MANIFEST      MOUNT_POINT "/MANIFEST"
-#define MANIFEST_SIZE (FILES * 128u)
+#define MANIFEST_SIZE (GUEST_FILES * 128u)
 #define FSYNC_EACH    50u
 
 static bool mount_disk(const struct disk *disk, unsigned long flags, struct report *report)
@@ -116,11 +115,14 @@ bool check_fs_write(struct guest *guest, struct disk *disk, struct report *repor
 	size_t used = 0;
 	uint64_t bytes = 0;
 
+	if (guest->files > GUEST_FILES)
+		return fail(report, "%" PRIu64 " files are more than %u", guest->files,
+			    GUEST_FILES);
 	if (!mount_disk(disk, 0, report))
 		return false;
 	if (!make_folders())
 		return fail_errno(report, "mkdir");
-	for (unsigned int i = 0; i < FILES; i++) {
+	for (unsigned int i = 0; i < guest->files; i++) {
 		size_t line =
 			write_numbered(guest, i, manifest + used, sizeof(manifest) - used, &bytes);
 
@@ -131,7 +133,8 @@ bool check_fs_write(struct guest *guest, struct disk *disk, struct report *repor
 	if (!write_file(MANIFEST, manifest, used, false))
 		return fail_errno(report, MANIFEST);
 	digest(manifest, used, guest->manifest);
-	return ok(report, "%u files, %" PRIu64 " bytes, in %u folders", FILES, bytes, FOLDERS);
+	return ok(report, "%" PRIu64 " files, %" PRIu64 " bytes, in %u folders", guest->files,
+		  bytes, FOLDERS);
 }
 
 /* With the file system its cache goes, so that the next mount reads from the disk. */

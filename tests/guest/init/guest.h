@@ -7,6 +7,7 @@
  *     vblk.mode=NAME         which checks are run (default rw), see main.c
  *     vblk.end=reboot|off    how the machine is ended (default reboot)
  *     vblk.seed=N            seed of all patterns and files (default 1)
+ *     vblk.files=N           files to be written, up to 300, which is the default
  *     vblk.fs=BYTES          the file system fills the disk up to here, what is behind is the raw
  *                            area (default 0: all of the disk is raw)
  *     vblk.size=BYTES        expected size of /dev/vda
@@ -69,9 +70,12 @@ struct disk {
 	struct raw_model *model; /* what the raw area should hold; NULL before the first write */
 };
 
+#define GUEST_FILES 300u /* at most, and unless the host says otherwise */
+
 struct guest {
 	enum mode mode;
 	uint64_t seed;
+	uint64_t files; /* to be written */
 	struct disk disks[2];
 	uint64_t fail_every;	   /* of the writes to /dev/vda */
 	uint64_t writes;	   /* that /dev/vda got so far, with mode=fault */

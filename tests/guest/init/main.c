@@ -158,6 +158,7 @@ static uint64_t *find_number(struct guest *guest, const char *word)
 		uint64_t *number;
 	} numbers[] = {
 		{ "seed", &guest->seed },
+		{ "files", &guest->files },
 		{ "fs", &guest->disks[0].raw_start },
 		{ "size", &guest->disks[0].size },
 		{ "size2", &guest->disks[1].size },
@@ -259,6 +260,7 @@ int main(void)
 	struct guest guest = {
 		.mode = MODE_RW,
 		.seed = 1,
+		.files = GUEST_FILES,
 		.seconds = 10,
 		.workers = 4,
 		.disks = { { .name = "vda", .path = "/dev/vda" },
