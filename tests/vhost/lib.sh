@@ -19,6 +19,8 @@ uml_binary=${VBLK_UML:-linux.uml}
 uml_modules=${VBLK_UML_MODULES:-/usr/lib/uml/modules}
 vhost_memory=128M
 
+# VBLK_SANDBOX=off leaves the sandbox of `vblk serve` away.
+
 # What has to be said of qemu-storage-daemon: its cache is never on at the start.
 backend_words=
 [[ $backend != qsd ]] || backend_words=vblk.cache=through
@@ -84,7 +86,8 @@ start_backend() {
 	else
 		shift 2
 		backend_command=("$vblk" serve --socket "$backend_socket"
-			--disk "path=${image//,/,,}${options:+,$options}" "$@")
+			--disk "path=${image//,/,,}${options:+,$options}"
+			--sandbox "${VBLK_SANDBOX:-on}" "$@")
 	fi
 	"${backend_command[@]}" </dev/null >>"$work/backend.log" 2>&1 &
 	backend_pid=$!
@@ -223,7 +226,8 @@ qemu_run() {
 		-chardev "socket,id=backend,path=$backend_socket,reconnect=1" \
 		-device "$device,chardev=backend,num-queues=${queues:-1}" \
 		-kernel "$qemu_kernel/vmlinuz" -initrd "$qemu_initrd" \
-		-append "console=ttyS0 quiet panic=-1 reboot=t tsc=unstable mitigations=off $line"
+		-append "console=ttyS0 quiet panic=-1 reboot=t tsc=unstable tsc_early_khz=2000000 \
+mitigations=off $line"
 }
 
 boot_qemu-pci() {
