@@ -146,13 +146,15 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 
 /* ---- connections ---- */
 
-static void log_connection(const struct vblk_vhost_server *server, enum vblk_log_level level,
+/* A front end comes and goes as often as it likes. */
+static void log_connection(struct vblk_vhost_server *server, enum vblk_log_level level,
 			   const char *message, int error)
 {
 	const struct vblk_disk *disk = server->export.disk;
 
-	vblk_log_emit(&disk->log, level, message, VBLK_FIELD_UINT("instance", disk->instance),
-		      VBLK_FIELD_INT("error", error));
+	vblk_log_emit_limited(&disk->log, &server->export.log_limit, vblk_clock_now(&disk->clock),
+			      level, message, VBLK_FIELD_UINT("instance", disk->instance),
+			      VBLK_FIELD_INT("error", error));
 }
 
 static void disconnect(struct vblk_vhost_server *server)

@@ -98,15 +98,16 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 	return ret;
 }
 
-static void complain(const struct vblk_vhost_session *session, uint32_t request, int error,
+static void complain(struct vblk_vhost_session *session, uint32_t request, int error,
 		     const char *reason)
 {
 	const struct vblk_disk *disk = session->export->disk;
 
-	vblk_log_emit(&disk->log, VBLK_LOG_WARN, reason ? reason : "cannot be served",
-		      VBLK_FIELD_UINT("instance", disk->instance),
-		      VBLK_FIELD_STR("request", vblk_vhost_request_name(request)),
-		      VBLK_FIELD_UINT("number", request), VBLK_FIELD_INT("error", error));
+	vblk_log_emit_limited(&disk->log, &session->export->log_limit, vblk_clock_now(&disk->clock),
+			      VBLK_LOG_WARN, reason ? reason : "cannot be served",
+			      VBLK_FIELD_UINT("instance", disk->instance),
+			      VBLK_FIELD_STR("request", vblk_vhost_request_name(request)),
+			      VBLK_FIELD_UINT("number", request), VBLK_FIELD_INT("error", error));
 }
 
 /* Puts the reply into a frame. Returns false if none is to be sent. */

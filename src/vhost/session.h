@@ -16,6 +16,7 @@
 #ifndef VBLK_VHOST_SESSION_H
 #define VBLK_VHOST_SESSION_H
 
+#include "base/log.h"
 #include "device/config.h"
 #include "vhost/channel.h"
 #include "vhost/ring.h"
@@ -27,6 +28,7 @@ struct vblk_vhost_export {
 	struct vblk_offer offer;
 	struct vblk_engine_host host;
 	uint32_t stop_timeout_ms;
+	struct vblk_log_limit log_limit; /* of messages that a front end causes */
 	int memory_event_fd; /* borrowed: written when shared memory turns out to be too short */
 	/*
 	 * Told before the socket of a back-end channel is closed. Whoever watches it with epoll has
