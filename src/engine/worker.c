@@ -154,12 +154,12 @@ static void drain_once(struct vblk_worker *worker)
 	}
 }
 
-/* A request that waits for tokens is looked at again. */
+/* A request that waits for tokens is looked at again, also one that has no timer. */
 static void take_retry(struct vblk_worker *worker)
 {
 	if (!atomic_exchange(&worker->retry, false))
 		return;
-	worker->more = worker->more || worker->blocked;
+	worker->more = worker->more || worker->drain.stalled;
 	worker->blocked = false;
 }
 
