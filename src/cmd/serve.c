@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,6 +28,12 @@
 
 #define NAME	     "serve"
 #define MESSAGE_SIZE 2048
+
+/*
+ * A worker that does not end within this is given up, and its queue with it. A flush of a slow disk
+ * may well take seconds.
+ */
+#define STOP_TIMEOUT_MS 30000u
 
 static const char help[] =
 	"vblk serve: disks for virtual machine monitors, over vhost-user\n"
@@ -165,6 +172,7 @@ static int create_server(struct serve *serve, unsigned int index)
 	if (status)
 		return status;
 	cmd_disk_options(spec, &options.device);
+	options.device.stop_timeout_ms = STOP_TIMEOUT_MS;
 	if (serve->options.verbose)
 		options.device.log.max_level = VBLK_LOG_INFO;
 	ret = vblk_vhost_server_create(&options, disk->backing, listen_fd, &disk->server);
@@ -378,12 +386,27 @@ static void clean_up(struct serve *serve, bool ran)
 		close(serve->signal_fd);
 }
 
+/* Front ends bring descriptors by the dozen; what we may have of them we take. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		cmd_complain(NAME, "cannot have more descriptors: %s", strerror(errno));
+}
+
 static int serve_disks(struct serve *serve)
 {
-	int notify_fd = open_notify_socket();
+	int notify_fd;
 	bool ran = false;
-	int status = open_backings(serve);
+	int status;
 
+	raise_descriptor_limit();
+	notify_fd = open_notify_socket();
+	status = open_backings(serve);
 	if (!status)
 		status = watch_signals(serve);
 	if (!status)

@@ -114,6 +114,10 @@ static struct wakeup wait_for_events(struct vblk_worker *worker)
 			break;
 		case TOKEN_KICK:
 			wakeup.kick = true;
+			/* No eventfd hangs up: what does would wake us for ever. */
+			if (events[i].events & (EPOLLHUP | EPOLLERR))
+				(void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, worker->kick_fd,
+						NULL);
 			break;
 		case TOKEN_THROTTLE:
 			wakeup.timer = true;
@@ -416,6 +420,12 @@ static bool cut_off(struct vblk_worker *worker)
 	return false;
 }
 
+void vblk_worker_ask_to_stop(struct vblk_worker *worker)
+{
+	vblk_park_stop(worker->park, &worker->stop);
+	vblk_worker_wake(worker);
+}
+
 int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)
 {
 	struct timespec deadline = vblk_deadline_after(timeout_ms);
@@ -423,8 +433,7 @@ int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)
 	bool ended;
 	int ret = 0;
 
-	vblk_park_stop(park, &worker->stop);
-	vblk_worker_wake(worker);
+	vblk_worker_ask_to_stop(worker);
 	pthread_mutex_lock(&worker->lock);
 	while (!worker->ended && ret == 0)
 		ret = pthread_cond_timedwait(&worker->ended_cond, &worker->lock, &deadline);

@@ -120,7 +120,9 @@ void vblk_port_set_needs_reset(struct vblk_port *port)
 
 void vblk_port_reset(struct vblk_port *port)
 {
-	vblk_eventfd_clear(port->irq_fd);
+	/* With an error descriptor it is a front end's, who reads it, and might make that block. */
+	if (port->err_fd < 0)
+		vblk_eventfd_clear(port->irq_fd);
 	atomic_store_explicit(&port->interrupt_status, 0, memory_order_release);
 	atomic_store_explicit(&port->device_status, 0, memory_order_release);
 }

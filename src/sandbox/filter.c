@@ -106,6 +106,7 @@ static const struct allowed allowed[] = {
 	CALL(munmap, "memory tables, stacks"),
 	CALL(mremap, "realloc"),
 	CALL(madvise, "stacks of threads that ended, the heap"),
+	CALL(msync, "the flush of a disk that is mapped"),
 	CALL(brk, "the heap"),
 	CALL(memfd_create, "the record of requests in flight"),
 

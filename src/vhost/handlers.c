@@ -35,12 +35,6 @@ static int ring_at(struct vblk_vhost_session *session, uint32_t index,
 	return 0;
 }
 
-static int restart(struct vblk_vhost_session *session, const char **reason)
-{
-	vblk_vhost_session_stop_rings(session);
-	return vblk_vhost_session_start_rings(session, reason);
-}
-
 /* ---- features ---- */
 
 HANDLER(get_features)
@@ -51,21 +45,32 @@ HANDLER(get_features)
 	return 0;
 }
 
+/* Without protocol features nobody enables rings: they are enabled by themselves. */
+static void enable_by_itself(struct vblk_vhost_session *session)
+{
+	if (session->terms.features >> VBLK_VHOST_F_PROTOCOL_FEATURES & 1)
+		return;
+	for (uint16_t i = 0; i < session->export->queues; i++)
+		session->export->ring[i].enabled = true;
+}
+
+/* The driver's choice of features begins a life of the write cache; the log's bit does not. */
 HANDLER(set_features)
 {
 	const uint64_t own = 1ull << VBLK_VHOST_F_PROTOCOL_FEATURES | 1ull << VBLK_VHOST_F_LOG_ALL;
 	uint64_t before = session->terms.features;
 
 	UNUSED(answer);
+	if (before == message->u64) {
+		enable_by_itself(session);
+		return vblk_vhost_session_start_rings(session, reason);
+	}
+	vblk_vhost_session_stop_rings(session);
 	session->terms.features = message->u64;
 	if ((before ^ message->u64) & ~own)
 		vblk_config_start(session->export->disk, message->u64);
-	/* Without protocol features nobody enables rings: they are enabled by themselves. */
-	if (!(message->u64 >> VBLK_VHOST_F_PROTOCOL_FEATURES & 1)) {
-		for (uint16_t i = 0; i < session->export->queues; i++)
-			session->export->ring[i].enabled = true;
-	}
-	return before == message->u64 ? 0 : restart(session, reason);
+	enable_by_itself(session);
+	return vblk_vhost_session_start_rings(session, reason);
 }
 
 HANDLER(get_protocol_features)
@@ -240,6 +245,11 @@ HANDLER(get_vring_base)
 	if (ring->kick_fd >= 0)
 		close(ring->kick_fd);
 	ring->kick_fd = -1;
+	/* What an abandoned worker has answered, nobody knows; a guess would serve it twice. */
+	if (ring->dead) {
+		*reason = "a worker of this ring hangs in the disk: where it stands is not known";
+		return -EIO;
+	}
 	answer->state.index = message->state.index;
 	answer->state.num = ring->base;
 	return 0;
@@ -324,11 +334,12 @@ HANDLER(set_config)
 	const struct vblk_vhost_config *config = &message->config;
 
 	UNUSED(answer);
-	if (config->size == 1 && vblk_config_write(session->export->disk, session->terms.features,
-						   config->offset, config->data[0]))
-		return 0;
-	*reason = "a driver may write the byte of the write cache, 0 or 1, and nothing else";
-	return -EINVAL;
+	UNUSED(reason);
+	/* What a driver may not write is dropped, as through any other transport. */
+	if (config->size == 1)
+		(void)vblk_config_write(session->export->disk, session->terms.features,
+					config->offset, config->data[0]);
+	return 0;
 }
 
 HANDLER(set_backend_req_fd)
@@ -351,12 +362,9 @@ HANDLER(set_backend_req_fd)
  */
 static uint16_t room_of(const struct vblk_vhost_inflight_area *area)
 {
-	uint32_t room = area->queue_size;
-
-	while (room < VBLK_QUEUE_SIZE_MAX &&
-	       area->queues * vblk_vhost_inflight_stride((uint16_t)(2 * room)) <= area->size)
-		room *= 2;
-	return (uint16_t)vblk_min_u64(room, VBLK_QUEUE_SIZE_MAX);
+	if (area->size == area->queues * vblk_vhost_inflight_stride(VBLK_QUEUE_SIZE_MAX))
+		return VBLK_QUEUE_SIZE_MAX;
+	return area->queue_size;
 }
 
 static int use_inflight(struct vblk_vhost_session *session, int fd,
@@ -434,7 +442,9 @@ static void reset_device(struct vblk_vhost_session *session)
 	vblk_vhost_mapping_drop(session->inflight);
 	session->inflight = NULL;
 	session->status = 0;
+	session->terms.features &= 1ull << VBLK_VHOST_F_PROTOCOL_FEATURES;
 	vblk_config_start(session->export->disk, 0);
+	enable_by_itself(session);
 }
 
 HANDLER(reset)

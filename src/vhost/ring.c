@@ -335,6 +335,12 @@ int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_
 	return 0;
 }
 
+void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring)
+{
+	if (ring->worker)
+		vblk_worker_ask_to_stop(ring->worker);
+}
+
 void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
 {
 	struct vblk_worker *worker = ring->worker;

@@ -78,6 +78,9 @@ VBLK_MUST_USE int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd);
 VBLK_MUST_USE int vblk_vhost_ring_start(struct vblk_vhost_ring *ring,
 					const struct vblk_vhost_ring_env *env, const char **reason);
 
+/* Its worker, if there is one, begins to stop, and is still to be stopped. */
+void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring);
+
 /* Stops its worker, if there is one; ring->base then says where to go on. */
 void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms);
 

@@ -18,6 +18,9 @@
 	 1ull << VBLK_VHOST_PROTOCOL_RESET_DEVICE |                                        \
 	 1ull << VBLK_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << VBLK_VHOST_PROTOCOL_STATUS)
 
+/* Of those that nobody has asked for. */
+#define BACKEND_MESSAGES_AT_ONCE 16u
+
 int vblk_vhost_session_open(struct vblk_vhost_session *session, struct vblk_vhost_export *export,
 			    int fd)
 {
@@ -69,6 +72,9 @@ void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session)
 {
 	struct vblk_vhost_export *export = session->export;
 
+	/* All are told before any is waited for: what they have in hand ends at the same time. */
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_ask_to_stop(&export->ring[i]);
 	for (uint16_t i = 0; i < export->queues; i++)
 		vblk_vhost_ring_stop(&export->ring[i], export->stop_timeout_ms);
 }
@@ -92,9 +98,17 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 	};
 	int ret = 0;
 
+	/* One that cannot be served is no reason not to serve the others. */
 	*reason = NULL;
-	for (uint16_t i = 0; i < export->queues && ret == 0; i++)
-		ret = vblk_vhost_ring_start(&export->ring[i], &env, reason);
+	for (uint16_t i = 0; i < export->queues; i++) {
+		const char *why;
+		int one = vblk_vhost_ring_start(&export->ring[i], &env, &why);
+
+		if (one < 0 && ret == 0) {
+			ret = one;
+			*reason = why;
+		}
+	}
 	return ret;
 }
 
@@ -223,7 +237,7 @@ int vblk_vhost_session_serve(struct vblk_vhost_session *session, unsigned most)
 
 int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session)
 {
-	for (;;) {
+	for (unsigned i = 0; i < BACKEND_MESSAGES_AT_ONCE; i++) {
 		const char *reason;
 		int ret = vblk_vhost_channel_read(&session->backend, &reason);
 
@@ -236,6 +250,7 @@ int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session)
 			vblk_vhost_session_close_backend(session);
 		return ret;
 	}
+	return 1;
 }
 
 void vblk_vhost_session_announce(struct vblk_vhost_session *session)
@@ -247,9 +262,11 @@ void vblk_vhost_session_announce(struct vblk_vhost_session *session)
 		return;
 	vblk_vhost_encode_request(&frame, VBLK_VHOST_BACKEND_CONFIG_CHANGE_MSG, false);
 	ret = vblk_vhost_channel_send(&session->backend, &frame, -1);
-	if (ret < 0)
-		vblk_log_emit(&session->export->disk->log, VBLK_LOG_WARN,
-			      "front end cannot be told of a changed configuration",
-			      VBLK_FIELD_UINT("instance", session->export->disk->instance),
-			      VBLK_FIELD_INT("error", ret));
+	if (ret == 0)
+		return;
+	vblk_log_emit(&session->export->disk->log, VBLK_LOG_WARN,
+		      "front end cannot be told of a changed configuration",
+		      VBLK_FIELD_UINT("instance", session->export->disk->instance),
+		      VBLK_FIELD_INT("error", ret));
+	vblk_vhost_session_close_backend(session);
 }
