@@ -29,6 +29,9 @@ __attribute__((format(printf, 2, 3))) void cmd_complain(const char *name, const 
 /* vblk boot */
 int cmd_boot(int argc, char **argv);
 
+/* vblk bench */
+int cmd_bench(int argc, char **argv);
+
 /* vblk serve */
 int cmd_serve(int argc, char **argv);
 

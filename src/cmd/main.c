@@ -22,6 +22,7 @@ struct command {
 static const struct command commands[] = {
 	{ "boot", "run a Linux kernel in a KVM microVM with virtio disks", cmd_boot },
 	{ "serve", "serve disks to virtual machine monitors over vhost-user", cmd_serve },
+	{ "bench", "measure how fast a disk is for the driver of a guest", cmd_bench },
 	{ "ctl", "look at the disks of a running vblk, and change them", cmd_ctl },
 };
 

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vblk bench: how fast a disk is for the driver of a guest, without a guest.
+ *
+ * Each job drives a queue of its own on a thread of its own (bench_job.h). This thread opens and
+ * starts the device, then waits for the jobs and for signals and says now and then how it goes.
+ */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <vblk/backing.h>
+#include <vblk/device.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/eventfd.h"
+#include "cmd/bench_job.h"
+#include "cmd/bench_options.h"
+#include "cmd/bench_report.h"
+#include "cmd/disk.h"
+#include "driver/front.h"
+#include "driver/window.h"
+
+#define NAME	     "bench"
+#define MESSAGE_SIZE 2048
+#define TICK_MS	     1000
+
+static const char help[] =
+	"vblk bench: how fast a disk is for the driver of a guest, without a guest\n"
+	"\n"
+	"Usage:\n"
+	"  vblk bench (--disk SPEC [--engine-kind worker|inline] | --socket PATH)\n"
+	"             [--rw MODE] [--rwmixread N] [--bs N] [--iodepth N] [--numjobs N]\n"
+	"             [--runtime T] [--size N] [--verify crc32c] [--wait poll|event] [--json]\n"
+	"\n"
+	"Options:\n"
+	"  --disk SPEC      a disk in this process, behind its register window; SPEC is as for\n"
+	"                   vblk boot\n"
+	"  --engine-kind K  worker (default): a thread of its own serves it; inline: the thread\n"
+	"                   that notifies it\n"
+	"  --socket PATH    a disk that somebody serves over vhost-user, such as vblk serve or\n"
+	"                   qemu-storage-daemon\n"
+	"  --rw MODE        read, write, randread (default), randwrite, randrw.\n"
+	"                   What is written overwrites the disk.\n"
+	"  --rwmixread N    percentage of reads for randrw; default 50\n"
+	"  --bs N           size of a request; default 4k\n"
+	"  --iodepth N      requests in flight of each job; default 1\n"
+	"  --numjobs N      jobs, with a queue, a thread and an equal share of the disk each;\n"
+	"                   default 1\n"
+	"  --runtime T      how long: seconds, or a time as 500ms; default 10\n"
+	"  --size N         use only so much of the disk, from its start\n"
+	"  --verify crc32c  write blocks that can be told from all others, and check them when\n"
+	"                   they are read: during the run and all of them at its end. Costs\n"
+	"                   more than most disks, so the figures are not those of the disk.\n"
+	"  --wait HOW       poll: look for answers all the time (default for more than one in\n"
+	"                   flight); event: sleep until the device interrupts (default for one)\n"
+	"  --json           the report as JSON\n"
+	"\n"
+	"Latency is from the moment when a request is made available to the one when its answer\n"
+	"is seen. The CPU time is that of the process that listens on the socket, or of this\n"
+	"process without the jobs. SIGINT ends it early, with a report.\n"
+	"\n"
+	"Exit status:\n"
+	"  0      all requests succeeded\n"
+	"  1      a request failed, or something else did\n"
+	"  2      bad input; nothing was changed\n"
+	"  128+N  ended by signal N\n"
+	"\n"
+	"Example:\n"
+	"  vblk bench --disk path=a.img --rw randread --iodepth 32 --runtime 5";
+
+struct bench {
+	struct bench_options options;
+	struct vblk_device *device; /* in this process, or NULL */
+	struct vblk_driver_transport *transport;
+	int memory_fd;
+	uint8_t *memory;
+	size_t memory_size;
+	struct bench_job *jobs; /* options.jobs of them */
+	pthread_t threads[VBLK_DRIVER_QUEUES_MAX];
+	int done_fd; /* counts jobs that ended */
+	int signal_fd;
+	bool stop; /* atomic */
+	int signal;
+	uint64_t start_ns;
+};
+
+struct task {
+	struct bench *bench;
+	struct bench_job *job;
+};
+
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t) < 0)
+		return 0;
+	return (uint64_t)t.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* ---- making it ---- */
+
+static int open_disk(struct bench *bench)
+{
+	const struct cmd_disk_spec *spec = &bench->options.disk;
+	struct vblk_device_options options;
+	struct vblk_backing *backing;
+	char message[MESSAGE_SIZE];
+	int ret = cmd_disk_open_backing(spec, CMD_DISK_FAULTS_GIVEN, &backing, message,
+					sizeof(message));
+
+	if (!ret) {
+		cmd_disk_options(spec, &options);
+		options.engine = bench->options.engine;
+		ret = vblk_device_create(&options, backing, &bench->device);
+		vblk_backing_unref(backing);
+		if (ret)
+			ret = cmd_disk_failed(spec, ret, message, sizeof(message));
+	}
+	if (ret) {
+		cmd_complain(NAME, "--disk: %s", message);
+		return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+	}
+	ret = vblk_window_open(bench->device, bench->options.engine, &bench->transport);
+	if (ret)
+		cmd_complain(NAME, "cannot use the device: %s", strerror(-ret));
+	return ret ? CMD_FAILED : CMD_OK;
+}
+
+static int open_socket(struct bench *bench)
+{
+	int ret = vblk_front_open(bench->options.socket, &bench->transport);
+
+	if (!ret)
+		return CMD_OK;
+	cmd_complain(NAME, "--socket '%s': %s", bench->options.socket, strerror(-ret));
+	return ret == -ENOENT || ret == -ECONNREFUSED || ret == -ENAMETOOLONG ? CMD_BAD_INPUT
+									      : CMD_FAILED;
+}
+
+/* Bytes of each job's share, in blocks; complains if what was asked for does not fit the disk. */
+static int find_share(struct bench *bench, uint64_t *blocks)
+{
+	const struct vblk_driver_traits *traits = &bench->transport->traits;
+	const struct bench_options *options = &bench->options;
+	const uint64_t size = options->size ? options->size : traits->capacity_bytes;
+
+	if (size > traits->capacity_bytes)
+		cmd_complain(NAME, "--size: the disk has only %" PRIu64 " bytes",
+			     traits->capacity_bytes);
+	else if (options->jobs > traits->queues)
+		cmd_complain(NAME, "--numjobs %u: the disk has only %u queue(s)", options->jobs,
+			     traits->queues);
+	else if (traits->block_size && options->block % traits->block_size != 0)
+		cmd_complain(NAME, "--bs: the disk wants multiples of %u", traits->block_size);
+	else if (traits->read_only && options->read_percent < 100)
+		cmd_complain(NAME, "--rw %s: the disk is read-only", options->rw);
+	else if ((*blocks = size / options->block / options->jobs) <= options->depth)
+		cmd_complain(NAME,
+			     "the disk is too small: each job needs more than %u blocks of "
+			     "%u bytes",
+			     options->depth, options->block);
+	else if (options->verify && *blocks > UINT32_MAX)
+		cmd_complain(NAME, "--verify: the disk is too large: use less of it, by --size");
+	else
+		return CMD_OK;
+	return CMD_BAD_INPUT;
+}
+
+static int find_shape(const struct bench *bench, struct vblk_driver_shape *shape)
+{
+	const struct bench_options *options = &bench->options;
+	uint32_t most = 0;
+	int ret = vblk_driver_shape(&bench->transport->traits, options->block, options->depth,
+				    shape, &most);
+
+	if (ret == -ERANGE)
+		cmd_complain(NAME, "--iodepth %u: the disk's queue holds only %u such requests",
+			     options->depth, most);
+	else if (ret)
+		cmd_complain(NAME, "--bs %u: more than the disk takes in one request",
+			     options->block);
+	return ret ? CMD_BAD_INPUT : CMD_OK;
+}
+
+static int failed(const char *what, int error)
+{
+	cmd_complain(NAME, "cannot %s: %s", what, strerror(error));
+	return CMD_FAILED;
+}
+
+static int make_memory(struct bench *bench, size_t size)
+{
+	void *memory;
+
+	bench->memory_fd = memfd_create("vblk-bench", MFD_CLOEXEC);
+	if (bench->memory_fd < 0 || ftruncate(bench->memory_fd, (off_t)size) < 0)
+		return failed("make memory", errno);
+	/* Pages that come into being during the run would be measured, too. */
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+		      bench->memory_fd, 0);
+	if (memory == MAP_FAILED)
+		return failed("make memory", errno);
+	bench->memory = memory;
+	bench->memory_size = size;
+	return CMD_OK;
+}
+
+static int make_jobs(struct bench *bench, const struct vblk_driver_shape *shape, uint64_t blocks,
+		     struct vblk_driver_place *places)
+{
+	const struct bench_options *options = &bench->options;
+	int ret = 0;
+
+	bench->jobs = calloc(options->jobs, sizeof(*bench->jobs));
+	if (!bench->jobs)
+		return failed("make jobs", ENOMEM);
+	for (uint32_t i = 0; i < options->jobs && !ret; i++) {
+		struct bench_job *job = &bench->jobs[i];
+
+		ret = vblk_driver_queue_init(&job->queue, bench->transport, i, shape,
+					     bench->memory + i * shape->bytes,
+					     VBLK_DRIVER_BASE + i * shape->bytes, &places[i]);
+		job->first_block = i * blocks;
+		job->blocks = blocks;
+		job->random = options->random;
+		job->asleep = options->wait == BENCH_WAIT_EVENT ||
+			      (options->wait == BENCH_WAIT_AUTO && options->depth == 1);
+		job->read_percent = options->read_percent;
+		job->stop = &bench->stop;
+		if (!ret)
+			ret = bench_job_init(job, options->verify, i);
+	}
+	return ret ? failed("make jobs", -ret) : CMD_OK;
+}
+
+static int prepare(struct bench *bench)
+{
+	struct vblk_driver_place places[VBLK_DRIVER_QUEUES_MAX];
+	struct vblk_driver_shape shape;
+	uint64_t blocks = 0;
+	int ret, status = bench->options.socket ? open_socket(bench) : open_disk(bench);
+
+	if (!status)
+		status = find_share(bench, &blocks);
+	if (!status)
+		status = find_shape(bench, &shape);
+	if (!status)
+		status = make_memory(bench, shape.bytes * bench->options.jobs);
+	if (!status)
+		status = make_jobs(bench, &shape, blocks, places);
+	if (status)
+		return status;
+	ret = bench->transport->ops->start(bench->transport, bench->memory_fd, bench->memory,
+					   bench->memory_size, places, bench->options.jobs);
+	return ret ? failed("start the device", -ret) : CMD_OK;
+}
+
+static int watch(struct bench *bench)
+{
+	sigset_t wanted;
+	int ret;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGTERM);
+	sigaddset(&wanted, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+	bench->signal_fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (bench->signal_fd < 0)
+		return failed("wait for signals", errno);
+	ret = vblk_eventfd_create(&bench->done_fd);
+	return ret ? failed("wait for jobs", -ret) : CMD_OK;
+}
+
+/* ---- running it ---- */
+
+static void *run_job(void *argument)
+{
+	struct task *task = argument;
+
+	bench_job_run(task->job);
+	/* A job that failed ends the others. */
+	if (task->job->failure[0])
+		__atomic_store_n(&task->bench->stop, true, __ATOMIC_RELAXED);
+	if (vblk_eventfd_signal(task->bench->done_fd))
+		abort();
+	return NULL;
+}
+
+static uint64_t requests_done(const struct bench *bench)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < bench->options.jobs; i++)
+		sum += __atomic_load_n(&bench->jobs[i].done, __ATOMIC_RELAXED);
+	return sum;
+}
+
+static void show_progress(const struct bench *bench, uint64_t *last_done, uint64_t *last_ns)
+{
+	const uint64_t done = requests_done(bench), time = read_clock(CLOCK_MONOTONIC);
+	const double iops = (double)(done - *last_done) * 1e9 / (double)(time - *last_ns);
+
+	fprintf(stderr, "\r%3.0f of %.0f s: %9.0f IOPS, %8.1f MiB/s ",
+		(double)(time - bench->start_ns) / 1e9, (double)bench->options.runtime_ns / 1e9,
+		iops, iops * bench->options.block / 1048576.0);
+	*last_done = done;
+	*last_ns = time;
+}
+
+static void take_signal(struct bench *bench)
+{
+	struct signalfd_siginfo info;
+
+	if (read(bench->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	bench->signal = (int)info.ssi_signo;
+	__atomic_store_n(&bench->stop, true, __ATOMIC_RELAXED);
+}
+
+/* Waits until `running` jobs have ended. */
+static void wait_for_jobs(struct bench *bench, uint64_t running)
+{
+	struct pollfd pfds[] = { { .fd = bench->done_fd, .events = POLLIN },
+				 { .fd = bench->signal_fd, .events = POLLIN } };
+	const bool terminal = isatty(STDERR_FILENO) == 1;
+	uint64_t last_done = 0, last_ns = bench->start_ns;
+
+	while (running > 0) {
+		if (poll(pfds, 2, terminal ? TICK_MS : -1) == 0)
+			show_progress(bench, &last_done, &last_ns);
+		take_signal(bench);
+		running -= vblk_eventfd_clear(bench->done_fd);
+	}
+	if (terminal)
+		fputs("\r\033[K", stderr);
+}
+
+static int run_jobs(struct bench *bench)
+{
+	struct task tasks[VBLK_DRIVER_QUEUES_MAX];
+	uint32_t started = 0;
+	int ret = 0;
+
+	bench->start_ns = read_clock(CLOCK_MONOTONIC);
+	for (; started < bench->options.jobs && ret == 0; started += ret == 0) {
+		struct bench_job *job = &bench->jobs[started];
+
+		job->end_ns = bench->start_ns + bench->options.runtime_ns;
+		tasks[started] = (struct task){ bench, job };
+		ret = pthread_create(&bench->threads[started], NULL, run_job, &tasks[started]);
+	}
+	if (ret)
+		__atomic_store_n(&bench->stop, true, __ATOMIC_RELAXED);
+	wait_for_jobs(bench, started);
+	for (uint32_t i = 0; i < started; i++)
+		pthread_join(bench->threads[i], NULL);
+	return ret ? failed("start a job", ret) : CMD_OK;
+}
+
+static void collect(struct bench *bench, struct bench_result *result)
+{
+	uint64_t ended = bench->start_ns;
+
+	for (uint32_t i = 0; i < bench->options.jobs; i++) {
+		struct bench_job *job = &bench->jobs[i];
+
+		for (unsigned k = 0; k < 2; k++)
+			vblk_histogram_merge(&result->latency[k], &job->latency[k]);
+		result->notifications += job->queue.notifications;
+		result->interrupts += vblk_driver_queue_interrupts(&job->queue);
+		result->own_cpu_ns += job->cpu_ns;
+		ended = job->ended_ns > ended ? job->ended_ns : ended;
+		result->asleep = job->asleep;
+	}
+	result->seconds = (double)(ended - bench->start_ns) / 1e9;
+}
+
+/* The first failure, of whichever job; what was written is checked if there is none. */
+static int check_jobs(struct bench *bench, struct bench_result *result)
+{
+	for (uint32_t i = 0; i < bench->options.jobs; i++) {
+		struct bench_job *job = &bench->jobs[i];
+
+		if (bench->options.verify && !job->failure[0])
+			bench_job_verify(job);
+		result->verified += job->verified;
+		if (job->failure[0]) {
+			cmd_complain(NAME, "%s", job->failure);
+			return CMD_FAILED;
+		}
+	}
+	return CMD_OK;
+}
+
+/* The clock of a process's CPU time, if it can be read. */
+static bool serving_clock(const struct bench *bench, clockid_t *clock)
+{
+	struct timespec t;
+
+	if (!bench->options.socket) {
+		*clock = CLOCK_PROCESS_CPUTIME_ID;
+		return bench->options.engine != VBLK_ENGINE_INLINE;
+	}
+	return bench->transport->traits.pid > 0 &&
+	       clock_getcpuclockid(bench->transport->traits.pid, clock) == 0 &&
+	       clock_gettime(*clock, &t) == 0;
+}
+
+static int measure(struct bench *bench, struct bench_result *result)
+{
+	clockid_t clock = CLOCK_PROCESS_CPUTIME_ID;
+	uint64_t cpu, own_cpu;
+	int status;
+
+	result->serving_known = serving_clock(bench, &clock);
+	cpu = read_clock(clock);
+	own_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
+	status = run_jobs(bench);
+	cpu = read_clock(clock) - cpu;
+	own_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - own_cpu;
+	if (status)
+		return status;
+	collect(bench, result);
+	if (!bench->options.socket) {
+		own_cpu += result->own_cpu_ns;
+		cpu = cpu > own_cpu ? cpu - own_cpu : 0;
+	}
+	result->serving_cpu_ns = cpu;
+	return check_jobs(bench, result);
+}
+
+static void clean_up(struct bench *bench)
+{
+	if (bench->transport)
+		bench->transport->ops->close(bench->transport);
+	vblk_device_destroy(bench->device);
+	for (uint32_t i = 0; bench->jobs && i < bench->options.jobs; i++)
+		bench_job_destroy(&bench->jobs[i]);
+	free(bench->jobs);
+	if (bench->memory)
+		munmap(bench->memory, bench->memory_size);
+	if (bench->memory_fd >= 0)
+		close(bench->memory_fd);
+	if (bench->done_fd >= 0)
+		close(bench->done_fd);
+	if (bench->signal_fd >= 0)
+		close(bench->signal_fd);
+}
+
+static int run(struct bench *bench)
+{
+	struct bench_result *result = calloc(1, sizeof(*result));
+	int status = result ? watch(bench) : failed("make a report", ENOMEM);
+
+	if (!status)
+		status = prepare(bench);
+	if (!status)
+		status = measure(bench, result);
+	if (!status) {
+		if (bench->options.json)
+			bench_report_json(stdout, &bench->options, result);
+		else
+			bench_report_text(stdout, &bench->options, result);
+		if (bench->signal)
+			status = CMD_SIGNAL + bench->signal;
+	}
+	free(result);
+	clean_up(bench);
+	return status;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	struct bench bench = { .memory_fd = -1, .done_fd = -1, .signal_fd = -1 };
+	int status = bench_options_parse(&bench.options, argc, argv);
+
+	if (!status && bench.options.help)
+		puts(help);
+	else if (!status)
+		status = run(&bench);
+	bench_options_free(&bench.options);
+	return status;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/* A job takes an answer, reads the clock once, and makes the slot's next request. */
+#include "cmd/bench_job.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/virtio_blk.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "driver/pattern.h"
+
+#define PATIENCE_MS 30000u
+#define IN_FLIGHT   0x80000000u /* of an entry of `written` */
+
+struct bench_slot {
+	uint64_t started_ns;
+	uint64_t block; /* of the share */
+	uint32_t generation;
+	bool write;
+};
+
+static uint64_t now(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t random_number(struct bench_job *job)
+{
+	job->noise ^= job->noise << 13;
+	job->noise ^= job->noise >> 7;
+	job->noise ^= job->noise << 17;
+	return job->noise;
+}
+
+/* Evenly from 0 to limit - 1. */
+static uint64_t random_below(struct bench_job *job, uint64_t limit)
+{
+	return (uint64_t)(((unsigned __int128)random_number(job) * limit) >> 64);
+}
+
+int bench_job_init(struct bench_job *job, bool verify, uint64_t seed)
+{
+	job->noise = (seed + 1) * 0x9e3779b97f4a7c15ull;
+	job->slots = calloc(job->queue.shape.depth, sizeof(*job->slots));
+	if (verify)
+		job->written = calloc(job->blocks, sizeof(*job->written));
+	return job->slots && (job->written || !verify) ? 0 : -ENOMEM;
+}
+
+void bench_job_destroy(struct bench_job *job)
+{
+	vblk_driver_queue_destroy(&job->queue);
+	free(job->slots);
+	free(job->written);
+}
+
+static uint64_t next_block(struct bench_job *job)
+{
+	uint64_t block = job->random ? random_below(job, job->blocks) : job->cursor;
+
+	/* There are more blocks than slots. */
+	while (job->written && job->written[block] & IN_FLIGHT)
+		block = block + 1 < job->blocks ? block + 1 : 0;
+	job->cursor = block + 1 < job->blocks ? block + 1 : 0;
+	return block;
+}
+
+static uint64_t offset_of(const struct bench_job *job, uint64_t block)
+{
+	return (job->first_block + block) * job->queue.shape.block;
+}
+
+static void prepare_verification(struct bench_job *job, uint32_t slot)
+{
+	struct bench_slot *request = &job->slots[slot];
+	void *data = vblk_driver_queue_data(&job->queue, slot);
+
+	if (request->write) {
+		job->generation = (job->generation + 1) & ~IN_FLIGHT;
+		request->generation = job->generation += job->generation == 0;
+		vblk_pattern_fill(data, job->queue.shape.block, offset_of(job, request->block),
+				  request->generation);
+	} else {
+		request->generation = job->written[request->block];
+	}
+	job->written[request->block] |= IN_FLIGHT;
+}
+
+static void submit(struct bench_job *job, uint32_t slot, uint64_t block, bool write, uint64_t time)
+{
+	struct bench_slot *request = &job->slots[slot];
+
+	*request = (struct bench_slot){ .started_ns = time, .block = block, .write = write };
+	if (job->written) {
+		prepare_verification(job, slot);
+		request->started_ns = now(CLOCK_MONOTONIC);
+	}
+	vblk_driver_queue_submit(&job->queue, slot, write,
+				 offset_of(job, block) / VBLK_SECTOR_SIZE);
+}
+
+static void submit_next(struct bench_job *job, uint32_t slot, uint64_t time)
+{
+	const bool write = job->read_percent < 100 &&
+			   (job->read_percent == 0 || random_below(job, 100) >= job->read_percent);
+
+	submit(job, slot, next_block(job), write, time);
+}
+
+static void fail(struct bench_job *job, const struct bench_slot *request, const char *why)
+{
+	snprintf(job->failure, sizeof(job->failure), "a %s at %" PRIu64 ": %s",
+		 request->write ? "write" : "read", offset_of(job, request->block), why);
+}
+
+/* What the device's answer means. */
+static void judge(struct bench_job *job, const struct vblk_driver_answer *answer)
+{
+	const struct bench_slot *request = &job->slots[answer->slot];
+	const char *wrong = NULL;
+
+	if (answer->status == VIRTIO_BLK_S_UNSUPP)
+		wrong = "the device does not support it";
+	else if (answer->status != VIRTIO_BLK_S_OK)
+		wrong = "the device reports an error";
+	else if (!request->write && answer->length != job->queue.shape.block + 1)
+		wrong = "the device gives another length";
+	else if (job->written && !request->write && request->generation) {
+		wrong = vblk_pattern_check(vblk_driver_queue_data(&job->queue, answer->slot),
+					   job->queue.shape.block, offset_of(job, request->block),
+					   request->generation);
+		job->verified++;
+	}
+	if (wrong)
+		fail(job, request, wrong);
+	if (job->written)
+		job->written[request->block] = request->generation;
+}
+
+/* Sleeps or looks until there is an answer. Returns false, and says why, if none comes. */
+static bool wait_for_answer(struct bench_job *job)
+{
+	int ret = vblk_driver_queue_wait(&job->queue, job->asleep, PATIENCE_MS);
+
+	if (ret)
+		snprintf(job->failure, sizeof(job->failure), "the device does not answer: %s",
+			 strerror(-ret));
+	return ret == 0;
+}
+
+static bool take(struct bench_job *job, struct vblk_driver_answer *answer)
+{
+	int ret = vblk_driver_queue_take(&job->queue, answer);
+
+	if (ret < 0)
+		snprintf(job->failure, sizeof(job->failure),
+			 "the device answers what was not asked");
+	return ret > 0;
+}
+
+static void take_all(struct bench_job *job)
+{
+	struct vblk_driver_answer answer;
+
+	while (!job->failure[0] && take(job, &answer)) {
+		const struct bench_slot *request = &job->slots[answer.slot];
+		const uint64_t time = now(CLOCK_MONOTONIC);
+
+		vblk_histogram_add(&job->latency[request->write], time - request->started_ns);
+		judge(job, &answer);
+		__atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
+		if (time < job->end_ns && !job->failure[0] &&
+		    !__atomic_load_n(job->stop, __ATOMIC_RELAXED))
+			submit_next(job, answer.slot, time);
+	}
+}
+
+void bench_job_run(struct bench_job *job)
+{
+	const uint64_t cpu = now(CLOCK_THREAD_CPUTIME_ID);
+
+	for (uint32_t slot = 0; slot < job->queue.shape.depth; slot++)
+		submit_next(job, slot, now(CLOCK_MONOTONIC));
+	vblk_driver_queue_notify(&job->queue);
+	while (job->queue.in_flight > 0 && !job->failure[0] && wait_for_answer(job)) {
+		take_all(job);
+		vblk_driver_queue_notify(&job->queue);
+	}
+	job->ended_ns = now(CLOCK_MONOTONIC);
+	job->cpu_ns = now(CLOCK_THREAD_CPUTIME_ID) - cpu;
+}
+
+static uint64_t next_written(const struct bench_job *job, uint64_t block)
+{
+	while (block < job->blocks && !job->written[block])
+		block++;
+	return block;
+}
+
+void bench_job_verify(struct bench_job *job)
+{
+	struct vblk_driver_answer answer;
+	uint64_t block = next_written(job, 0);
+
+	for (uint32_t slot = 0; slot < job->queue.shape.depth && block < job->blocks; slot++) {
+		submit(job, slot, block, false, 0);
+		block = next_written(job, block + 1);
+	}
+	vblk_driver_queue_notify(&job->queue);
+	while (job->queue.in_flight > 0 && !job->failure[0] && wait_for_answer(job)) {
+		while (!job->failure[0] && take(job, &answer)) {
+			judge(job, &answer);
+			if (block >= job->blocks)
+				continue;
+			submit(job, answer.slot, block, false, 0);
+			block = next_written(job, block + 1);
+		}
+		vblk_driver_queue_notify(&job->queue);
+	}
+}
