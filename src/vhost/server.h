@@ -4,7 +4,7 @@
  * there or not.
  *
  * A server is a thing to be polled: when the descriptor of vblk_vhost_server_fd is readable,
- * vblk_vhost_server_serve does what there is to do, without blocking on the disk or on guest
+ * vblk_vhost_server_serve does what there is to do, without touching the data of the disk or guest
  * memory. Everything belongs to one thread; the I/O is done by workers.
  */
 #ifndef VBLK_VHOST_SERVER_H

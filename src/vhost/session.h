@@ -9,9 +9,9 @@
  * front end that breaks a rule loses its connection: one line is logged, its rings stop, its
  * memory is unmapped, and the next one finds the export as new.
  *
- * Belongs to one thread, which never does I/O on the disk and never touches guest memory: neither
- * a slow disk nor a front end that plays tricks with its memory holds it up for longer than the
- * stop timeout.
+ * Belongs to one thread, which never reads or writes the disk and never touches guest memory. It
+ * waits for the workers of rings that have to stop, each for the stop timeout at most, and in
+ * system calls on descriptors of the front end for as long as whoever serves them likes.
  */
 #ifndef VBLK_VHOST_SESSION_H
 #define VBLK_VHOST_SESSION_H
