@@ -3,12 +3,12 @@
 #include "cmd/bench_options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/clock.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "cmd/size.h"
 #include "driver/transport.h"
 
@@ -19,7 +19,7 @@
 #define RUNTIME_MAX  (7ull * 86400)
 
 enum option_id {
-	OPTION_SOCKET = 256,
+	OPTION_SOCKET = CMD_OPTION_FIRST,
 	OPTION_DISK,
 	OPTION_ENGINE,
 	OPTION_RW,
@@ -158,8 +158,9 @@ static int take_mix(struct bench_options *options, const char *value)
 	return CMD_OK;
 }
 
-static int take_option(struct bench_options *options, int id, const char *value)
+static int take_option(void *context, int id, const char *value)
 {
+	struct bench_options *options = context;
 	switch (id) {
 	case OPTION_SOCKET:
 		options->socket = value;
@@ -199,18 +200,6 @@ static int take_option(struct bench_options *options, int id, const char *value)
 	}
 }
 
-static int bad_option(char **argv)
-{
-	if (optopt >= OPTION_SOCKET)
-		cmd_complain(NAME, "option '%s': no value is wanted", argv[optind - 1]);
-	else if (optopt)
-		cmd_complain(NAME, "unknown option '-%c': see 'vblk bench --help'", optopt);
-	else
-		cmd_complain(NAME, "unknown option '%s': see 'vblk bench --help'",
-			     argv[optind - 1]);
-	return CMD_BAD_INPUT;
-}
-
 static int find_pattern(struct bench_options *options)
 {
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(patterns); i++) {
@@ -240,7 +229,8 @@ static int check(struct bench_options *options)
 
 int bench_options_parse(struct bench_options *options, int argc, char **argv)
 {
-	int id;
+	const struct cmd_options all = { NAME, long_options, take_option, options, &options->help };
+	int status;
 
 	*options = (struct bench_options){
 		.rw = "randread",
@@ -250,26 +240,9 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv)
 		.jobs = 1,
 		.runtime_ns = 10 * VBLK_NSEC_PER_SEC,
 	};
-	opterr = 0;
-	optind = 1;
-	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		int status;
-
-		if (id == ':') {
-			cmd_complain(NAME, "option '%s' needs a value: see 'vblk bench --help'",
-				     argv[optind - 1]);
-			return CMD_BAD_INPUT;
-		}
-		if (id == '?')
-			return bad_option(argv);
-		status = take_option(options, id, optarg);
-		if (status || options->help)
-			return status;
-	}
-	if (optind < argc) {
-		cmd_complain(NAME, "'%s' is no option: see 'vblk bench --help'", argv[optind]);
-		return CMD_BAD_INPUT;
-	}
+	status = cmd_options_take_all(&all, argc, argv);
+	if (status || options->help)
+		return status;
 	return check(options);
 }
 

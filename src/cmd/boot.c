@@ -11,12 +11,12 @@
 #if defined(__x86_64__)
 
 #include "cmd/disk.h"
+#include "cmd/options.h"
 #include "cmd/rest.h"
 #include "cmd/size.h"
 #include "cmd/stats.h"
 #include "vmm/vmm.h"
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ struct boot {
 };
 
 enum option_id {
-	OPTION_KERNEL = 256,
+	OPTION_KERNEL = CMD_OPTION_FIRST,
 	OPTION_INITRD,
 	OPTION_APPEND,
 	OPTION_MEMORY,
@@ -159,8 +159,9 @@ static int add_disk(struct boot *boot, const char *text)
 	return CMD_OK;
 }
 
-static int take_option(struct boot *boot, int id, const char *value)
+static int take_option(void *context, int id, const char *value)
 {
+	struct boot *boot = context;
 	uint64_t number;
 
 	switch (id) {
@@ -199,42 +200,14 @@ static int take_option(struct boot *boot, int id, const char *value)
 	}
 }
 
-/* What getopt_long has just refused. */
-static int bad_option(char **argv)
-{
-	if (optopt >= OPTION_KERNEL)
-		cmd_complain(NAME, "option '%s': no value is wanted", argv[optind - 1]);
-	else if (optopt)
-		cmd_complain(NAME, "unknown option '-%c': see 'vblk boot --help'", optopt);
-	else
-		cmd_complain(NAME, "unknown option '%s': see 'vblk boot --help'", argv[optind - 1]);
-	return CMD_BAD_INPUT;
-}
-
 static int parse_options(struct boot *boot, int argc, char **argv)
 {
-	int id;
+	const struct cmd_options all = { NAME, long_options, take_option, boot, &boot->help };
+	int status;
 
-	opterr = 0;
-	optind = 1;
-	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		int status;
-
-		if (id == ':') {
-			cmd_complain(NAME, "option '%s' needs a value: see 'vblk boot --help'",
-				     argv[optind - 1]);
-			return CMD_BAD_INPUT;
-		}
-		if (id == '?')
-			return bad_option(argv);
-		status = take_option(boot, id, optarg);
-		if (status || boot->help)
-			return status;
-	}
-	if (optind < argc) {
-		cmd_complain(NAME, "'%s' is no option: see 'vblk boot --help'", argv[optind]);
-		return CMD_BAD_INPUT;
-	}
+	status = cmd_options_take_all(&all, argc, argv);
+	if (status || boot->help)
+		return status;
 	if (!boot->options.kernel) {
 		cmd_complain(NAME, "no kernel given: --kernel FILE is required");
 		return CMD_BAD_INPUT;

@@ -8,11 +8,11 @@
 #ifdef VBLK_HAVE_JANSSON
 
 #include "base/checked.h"
+#include "cmd/options.h"
 #include "cmd/size.h"
 #include "control/call.h"
 #include "control/protocol.h"
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ struct ctl {
 };
 
 enum option_id {
-	OPTION_DISK = 256,
+	OPTION_DISK = CMD_OPTION_FIRST,
 	OPTION_TIMEOUT,
 	OPTION_JSON,
 	OPTION_FORCE,
@@ -334,8 +334,9 @@ static const struct {
 
 /* --- The command line --- */
 
-static int take_option(struct ctl *ctl, int id, const char *value)
+static int take_option(void *context, int id, const char *value)
 {
+	struct ctl *ctl = context;
 	uint64_t number;
 
 	switch (id) {
@@ -363,45 +364,23 @@ static int take_option(struct ctl *ctl, int id, const char *value)
 	}
 }
 
-/* What getopt_long has just refused. */
-static int bad_option(int id, char **argv)
-{
-	if (id == ':')
-		cmd_complain(NAME, "option '%s' needs a value: see 'vblk ctl --help'",
-			     argv[optind - 1]);
-	else if (optopt >= OPTION_DISK)
-		cmd_complain(NAME, "option '%s': no value is wanted", argv[optind - 1]);
-	else if (optopt)
-		cmd_complain(NAME, "unknown option '-%c': see 'vblk ctl --help'", optopt);
-	else
-		cmd_complain(NAME, "unknown option '%s': see 'vblk ctl --help'", argv[optind - 1]);
-	return CMD_BAD_INPUT;
-}
-
 static int parse_options(struct ctl *ctl, int argc, char **argv)
 {
-	int id;
+	const struct cmd_options all = { NAME, long_options, take_option, ctl, &ctl->help };
+	int operand = argc;
+	int status = cmd_options_take(&all, argc, argv, &operand);
 
-	opterr = 0;
-	optind = 0; /* forgets what an earlier call has left */
-	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		int status;
-
-		if (id == ':' || id == '?')
-			return bad_option(id, argv);
-		status = take_option(ctl, id, optarg);
-		if (status || ctl->help)
-			return status;
-	}
-	if (argc - optind < 2) {
+	if (status || ctl->help)
+		return status;
+	if (argc - operand < 2) {
 		cmd_complain(NAME, "%s: vblk ctl CONTROL COMMAND, see 'vblk ctl --help'",
-			     argc == optind ? "no control socket given" : "no command given");
+			     argc == operand ? "no control socket given" : "no command given");
 		return CMD_BAD_INPUT;
 	}
-	ctl->path = argv[optind];
-	ctl->command = argv[optind + 1];
-	ctl->arguments = argv + optind + 2;
-	ctl->argument_count = argc - optind - 2;
+	ctl->path = argv[operand];
+	ctl->command = argv[operand + 1];
+	ctl->arguments = argv + operand + 2;
+	ctl->argument_count = argc - operand - 2;
 	return CMD_OK;
 }
 

@@ -3,13 +3,13 @@
 #include "cmd/serve_options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "cmd/size.h"
 
 #define NAME		"serve"
@@ -18,7 +18,7 @@
 #define ACTIVATED_FIRST 3 /* the first descriptor that systemd hands over (sd_listen_fds(3)) */
 
 enum option_id {
-	OPTION_SOCKET = 256,
+	OPTION_SOCKET = CMD_OPTION_FIRST,
 	OPTION_FD,
 	OPTION_DISK,
 	OPTION_QUEUES,
@@ -89,8 +89,9 @@ static int take_sandbox(struct serve_options *options, const char *value)
 	return bad_value("sandbox", value, "on, kill or off");
 }
 
-static int take_option(struct serve_options *options, int id, const char *value)
+static int take_option(void *context, int id, const char *value)
 {
+	struct serve_options *options = context;
 	uint64_t number;
 
 	switch (id) {
@@ -125,18 +126,6 @@ static int take_option(struct serve_options *options, int id, const char *value)
 		options->help = true;
 		return CMD_OK;
 	}
-}
-
-static int bad_option(char **argv)
-{
-	if (optopt >= OPTION_SOCKET)
-		cmd_complain(NAME, "option '%s': no value is wanted", argv[optind - 1]);
-	else if (optopt)
-		cmd_complain(NAME, "unknown option '-%c': see 'vblk serve --help'", optopt);
-	else
-		cmd_complain(NAME, "unknown option '%s': see 'vblk serve --help'",
-			     argv[optind - 1]);
-	return CMD_BAD_INPUT;
 }
 
 /* The sockets that systemd has opened for us, if it has. */
@@ -177,29 +166,13 @@ static int check(struct serve_options *options)
 
 int serve_options_parse(struct serve_options *options, int argc, char **argv)
 {
-	int id;
+	const struct cmd_options all = { NAME, long_options, take_option, options, &options->help };
+	int status;
 
 	*options = (struct serve_options){ .queues = 1 };
-	opterr = 0;
-	optind = 1;
-	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		int status;
-
-		if (id == ':') {
-			cmd_complain(NAME, "option '%s' needs a value: see 'vblk serve --help'",
-				     argv[optind - 1]);
-			return CMD_BAD_INPUT;
-		}
-		if (id == '?')
-			return bad_option(argv);
-		status = take_option(options, id, optarg);
-		if (status || options->help)
-			return status;
-	}
-	if (optind < argc) {
-		cmd_complain(NAME, "'%s' is no option: see 'vblk serve --help'", argv[optind]);
-		return CMD_BAD_INPUT;
-	}
+	status = cmd_options_take_all(&all, argc, argv);
+	if (status || options->help)
+		return status;
 	return check(options);
 }
 
