@@ -73,11 +73,7 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->io.stable_writes = config->stable_writes;
 	drain->io.view = &drain->queue.view;
 	drain->io.lease = &drain->lease;
-	drain->io.metrics = disk->metrics;
-	drain->io.log = &disk->log;
 	drain->io.log_limit = &config->port->log_limit;
-	drain->io.clock = &disk->clock;
-	drain->io.instance = disk->instance;
 	drain->io.index = config->index;
 }
 
@@ -168,7 +164,7 @@ static enum step cannot_pop(struct vblk_drain *drain, int error)
  */
 static enum step undeliverable(struct vblk_drain *drain, const char *reason)
 {
-	uint16_t head = drain->request.head;
+	uint16_t head = drain->flight.request.head;
 
 	vblk_queue_drop(&drain->queue, head);
 	vblk_metrics_add_io_error(drain->config.disk->metrics);
@@ -187,11 +183,11 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
 
 	vblk_metrics_add_io_error(drain->config.disk->metrics);
 	if (is_strict(drain)) {
-		warn(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
+		warn(drain, reason, VBLK_FIELD_UINT("head", drain->flight.request.head),
 		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
 		return poison(drain);
 	}
-	warn_limited(drain, reason, VBLK_FIELD_UINT("head", drain->request.head),
+	warn_limited(drain, reason, VBLK_FIELD_UINT("head", drain->flight.request.head),
 		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
 	return STEP_SERVED;
 }
@@ -200,7 +196,7 @@ static enum step unpublished(struct vblk_drain *drain, int error, const char *by
 static int push(struct vblk_drain *drain, uint32_t used_len)
 {
 	const struct vblk_journal *journal = &drain->config.journal;
-	uint16_t head = drain->request.head;
+	uint16_t head = drain->flight.request.head;
 	int ret;
 
 	if (journal->ops)
@@ -218,7 +214,7 @@ static int push(struct vblk_drain *drain, uint32_t used_len)
 static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, const char *by,
 			 struct batch *batch)
 {
-	const struct vblk_request *request = &drain->request;
+	const struct vblk_request *request = &drain->flight.request;
 	int ret;
 
 	ret = vblk_memory_copy_out(&drain->queue.view, request->status_addr, &answer.status, 1);
@@ -241,7 +237,8 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 {
 	if (verdict->reason) {
 		vblk_metrics_add_io_error(drain->config.disk->metrics);
-		warn_limited(drain, verdict->reason, VBLK_FIELD_UINT("head", drain->request.head));
+		warn_limited(drain, verdict->reason,
+			     VBLK_FIELD_UINT("head", drain->flight.request.head));
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
 		vblk_metrics_add_flush(drain->config.disk->metrics);
 	}
@@ -254,7 +251,8 @@ static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verd
 /* Whether the limits let the request pass; pays for it if so. */
 static bool may_pass(struct vblk_drain *drain, uint64_t *wait_ns)
 {
-	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(&drain->request), wait_ns);
+	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(&drain->flight.request),
+				  wait_ns);
 }
 
 static bool has_adopted(const struct vblk_drain *drain)
@@ -275,7 +273,7 @@ static int take_head(struct vblk_drain *drain, uint16_t *head)
 static void put_back(struct vblk_drain *drain, enum origin origin)
 {
 	if (origin == FROM_RING)
-		vblk_queue_undo_pop(&drain->queue, drain->request.head);
+		vblk_queue_undo_pop(&drain->queue, drain->flight.request.head);
 	else
 		drain->adopted_next--;
 }
@@ -297,24 +295,25 @@ static bool claim(struct vblk_drain *drain, enum origin origin)
 	const struct vblk_journal *journal = &drain->config.journal;
 
 	if (!journal->ops || origin == FROM_JOURNAL ||
-	    drain->request.head >= drain->queue.layout.size)
+	    drain->flight.request.head >= drain->queue.layout.size)
 		return true;
 	if (!vblk_lease_hold(&drain->lease))
 		return false;
-	journal->ops->claim(journal->context, drain->request.head);
+	journal->ops->claim(journal->context, drain->flight.request.head);
 	vblk_lease_release(&drain->lease);
 	return true;
 }
 
 static enum step carry_out(struct vblk_drain *drain, struct batch *batch)
 {
-	struct vblk_transfer transfer = vblk_io_transfer(&drain->io, &drain->request);
+	struct vblk_flight *flight = &drain->flight;
 	struct vblk_answer answer;
 
+	vblk_flight_carry_out(&drain->io, flight);
 	if (!vblk_lease_hold(&drain->lease))
 		return STEP_BROKEN;
-	answer = vblk_io_complete(&drain->io, &drain->request, &transfer);
-	return publish(drain, answer, vblk_io_name(&drain->request), batch);
+	answer = vblk_io_complete(&drain->io, &flight->request, &flight->transfer);
+	return publish(drain, answer, vblk_io_name(&flight->request), batch);
 }
 
 /* Takes one chain from the ring to the ring. */
@@ -334,7 +333,7 @@ static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64
 		return STEP_EMPTY;
 	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
-	verdict = vblk_request_parse(&drain->request, &drain->chain, &queue->view,
+	verdict = vblk_request_parse(&drain->flight.request, &drain->chain, &queue->view,
 				     &drain->config.rules);
 	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, wait_ns))
 		return stall(drain, origin);

@@ -12,6 +12,7 @@
 
 #include <vblk/device.h>
 
+#include "request/flight.h"
 #include "request/io.h"
 #include "request/journal.h"
 #include "request/port.h"
@@ -80,8 +81,8 @@ struct vblk_drain {
 	bool poisoned; /* the driver broke the queue: nothing is served until a reset */
 	bool stalled;  /* the next request waits for tokens; the gauge counts it */
 	struct vblk_chain chain;
-	struct vblk_request request;
 	struct vblk_io io;
+	struct vblk_flight flight; /* the request in hand */
 };
 
 enum vblk_drain_result {

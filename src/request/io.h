@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Carrying a request out, in two halves.
+ * What a request needs to be carried out, and what its outcome means.
  *
- * vblk_io_transfer moves bytes between guest memory and the backing, and fills with zeros what the
- * backing does not have. It may block for as long as the host's disk likes, holds the lease on the
- * guest only for a piece of the zeros at a time, and touches neither rings nor counters.
- * vblk_io_complete does the little that is left (serial number), counts, and says what to publish.
- * It never blocks, and runs only while the worker holds its lease.
+ * The bytes are moved by request/flight.h, which may take as long as the host's disk likes. Here is
+ * the rest: vblk_io_complete does the little that is left (serial number), counts, and says what to
+ * publish. It never blocks, and runs only while the worker holds its lease.
  */
 #ifndef VBLK_REQUEST_IO_H
 #define VBLK_REQUEST_IO_H
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "request/disk.h"
-#include "request/iovec.h"
 #include "request/lease.h"
+#include "request/request.h"
 
 /* How many times one request may be interrupted (-EINTR) before that is an error. */
 #define VBLK_EINTR_MAX 16u
@@ -32,27 +29,16 @@ struct vblk_io {
 	bool stable_writes;
 	struct vblk_memory_view *view;
 	struct vblk_lease *lease;
-	struct vblk_metrics *metrics;
-	const struct vblk_log *log;
 	struct vblk_log_limit *log_limit;
-	const struct vblk_clock *clock; /* that of the limit */
-	uint32_t instance;		/* with `index`, names the queue in messages */
-	uint32_t index;
-	struct vblk_iovecs iovecs;
-	unsigned interrupts; /* -EINTR seen by the request in hand */
+	uint32_t index; /* which queue of the disk, for messages */
 };
 
+/* How the data of a request has fared. */
 struct vblk_transfer {
 	int error;	  /* 0 or a negative errno */
 	const char *what; /* with an error: what failed, for the log */
 	uint32_t done;	  /* bytes that the backing moved; behind them a read has zeros */
 };
-
-/*
- * Moves the data of a request that parsed to VBLK_ACTION_RUN. If the lease is revoked meanwhile,
- * no further call to the backing is made and no further zero stored. Not while the lease is held.
- */
-struct vblk_transfer vblk_io_transfer(struct vblk_io *io, const struct vblk_request *request);
 
 /* What a request that is carried out is called in messages. */
 const char *vblk_io_name(const struct vblk_request *request);

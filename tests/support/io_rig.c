@@ -34,7 +34,7 @@ static void fresh_metrics(struct io_rig *rig)
 {
 	vblk_metrics_unref(rig->metrics);
 	assert_int_equal(vblk_metrics_create(&rig->metrics), 0);
-	rig->io.metrics = rig->metrics;
+	rig->disk.metrics = rig->metrics;
 	vblk_log_limit_init(&rig->log_limit);
 	rig->warnings = 0;
 	rig->message[0] = '\0';
@@ -52,15 +52,12 @@ void io_rig_create(struct io_rig *rig, uint64_t size, uint8_t fill)
 	};
 	vblk_lease_init(&rig->lease);
 	rig->metrics = NULL;
-	rig->clock = (struct vblk_clock){ read_clock, &rig->now_ns };
-	rig->log = (struct vblk_log){ count_warning, rig, VBLK_LOG_DEBUG };
+	rig->disk.clock = (struct vblk_clock){ read_clock, &rig->now_ns };
+	rig->disk.log = (struct vblk_log){ count_warning, rig, VBLK_LOG_DEBUG };
 	rig->io.disk = &rig->disk;
 	rig->io.view = &rig->ram.view;
 	rig->io.lease = &rig->lease;
-	rig->io.log = &rig->log;
 	rig->io.log_limit = &rig->log_limit;
-	rig->io.clock = &rig->clock;
-	rig->io.instance = 0;
 	rig->io.index = 0;
 	fresh_metrics(rig);
 }
@@ -83,18 +80,25 @@ void io_rig_faults(struct io_rig *rig, const struct vblk_faulty_rule *rules, siz
 
 void io_rig_request(struct io_rig *rig, uint32_t type, uint64_t sector)
 {
-	memset(&rig->request, 0, sizeof(rig->request));
-	rig->request.head = 3;
-	rig->request.type = type;
-	rig->request.sector = sector;
+	memset(&rig->flight.request, 0, sizeof(rig->flight.request));
+	rig->flight.request.head = 3;
+	rig->flight.request.type = type;
+	rig->flight.request.sector = sector;
 }
 
 void io_rig_segment(struct io_rig *rig, uint64_t address, uint32_t length)
 {
-	assert_true(rig->request.segment_count < VBLK_CHAIN_MAX);
-	rig->request.segment[rig->request.segment_count++] =
+	assert_true(rig->flight.request.segment_count < VBLK_CHAIN_MAX);
+	rig->flight.request.segment[rig->flight.request.segment_count++] =
 		(struct vblk_segment){ address, length };
-	rig->request.data_len += length;
+	rig->flight.request.data_len += length;
+}
+
+struct vblk_transfer io_rig_transfer(struct io_rig *rig)
+{
+	memset(&rig->flight.iovecs, 0xee, sizeof(rig->flight.iovecs));
+	vblk_flight_carry_out(&rig->io, &rig->flight);
+	return rig->flight.transfer;
 }
 
 struct vblk_answer io_rig_run(struct io_rig *rig)
@@ -102,10 +106,9 @@ struct vblk_answer io_rig_run(struct io_rig *rig)
 	struct vblk_transfer transfer;
 	struct vblk_answer answer;
 
-	memset(&rig->io.iovecs, 0xee, sizeof(rig->io.iovecs));
-	transfer = vblk_io_transfer(&rig->io, &rig->request);
-	answer = vblk_io_complete(&rig->io, &rig->request, &transfer);
-	vblk_io_log(&rig->io, &rig->request, &answer);
+	transfer = io_rig_transfer(rig);
+	answer = vblk_io_complete(&rig->io, &rig->flight.request, &transfer);
+	vblk_io_log(&rig->io, &rig->flight.request, &answer);
 	return answer;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A request on its way between guest memory and a disk, without a queue around it: what
- * request/io.h needs, and a look at what it did. The disk is memory, behind a fault injector,
- * behind a tape.
+ * request/flight.h and request/io.h need, and a look at what it did. The disk is memory, behind a
+ * fault injector, behind a tape.
  *
  *     ram_create(&rig.ram, { 0, 0x10000 });
  *     io_rig_create(&rig, 4096, 0xab);
@@ -15,7 +15,7 @@
 
 #include "disk.h"
 #include "ram.h"
-#include "request/io.h"
+#include "request/flight.h"
 #include "tape.h"
 
 #include <vblk/metrics.h>
@@ -28,14 +28,12 @@ struct io_rig {
 	struct vblk_disk disk;
 	struct vblk_lease lease;
 	struct vblk_metrics *metrics;
-	struct vblk_log log;
 	struct vblk_log_limit log_limit; /* fresh whenever the counters are */
-	struct vblk_clock clock;
-	uint64_t now_ns; /* what it shows */
+	uint64_t now_ns;		 /* what it shows */
 	unsigned warnings;
 	char message[128]; /* the last one */
 	struct vblk_io io;
-	struct vblk_request request;
+	struct vblk_flight flight;
 };
 
 /* The disk: `size` bytes of `fill`. The serial number is "serial-0123456789-ab". */
@@ -49,7 +47,10 @@ void io_rig_faults(struct io_rig *rig, const struct vblk_faulty_rule *rules, siz
 void io_rig_request(struct io_rig *rig, uint32_t type, uint64_t sector);
 void io_rig_segment(struct io_rig *rig, uint64_t address, uint32_t length);
 
-/* Both halves. */
+/* Moves the data, no more. */
+struct vblk_transfer io_rig_transfer(struct io_rig *rig);
+
+/* That, and the answer. */
 struct vblk_answer io_rig_run(struct io_rig *rig);
 
 /* Runs the request and expects this answer. */

@@ -94,7 +94,7 @@ static unsigned calls_when_revoked(struct io_rig *rig, unsigned during)
 	vblk_lease_init(&rig->lease);
 	rig->tape.hook = revoke_in_time;
 	rig->tape.context = &revocation;
-	transfer = vblk_io_transfer(&rig->io, &rig->request);
+	transfer = io_rig_transfer(rig);
 	rig->tape.hook = NULL;
 	assert_true(transfer.error <= 0);
 	assert_false(vblk_lease_hold(&rig->lease));
@@ -155,7 +155,7 @@ static void test_lease_revoked_before_the_first_call(void **state)
 		vblk_lease_init(&rig->lease);
 		assert_int_equal(vblk_lease_revoke(&rig->lease), 0);
 		request(rig, &kinds[i]);
-		transfer = vblk_io_transfer(&rig->io, &rig->request);
+		transfer = io_rig_transfer(rig);
 		assert_int_equal(rig->tape.calls, 0);
 		assert_true(transfer.error < 0);
 	}

@@ -118,7 +118,7 @@ static void test_lease_revoked_between_limited_calls(void **state)
 	request(rig, VIRTIO_BLK_T_OUT, 9 * MIB);
 	rig->tape.hook = take_lease;
 	rig->tape.context = rig;
-	assert_int_equal(vblk_io_transfer(&rig->io, &rig->request).error, -ECANCELED);
+	assert_int_equal(io_rig_transfer(rig).error, -ECANCELED);
 	assert_int_equal(rig->tape.calls, 1);
 }
 
@@ -176,7 +176,7 @@ static int read_nothing(struct io_rig *rig, uint32_t length, unsigned revoke_at)
 	request(rig, VIRTIO_BLK_T_IN, length);
 	assert_int_equal(sigaction(SIGSEGV, &action, &witness.old), 0);
 	assert_int_equal(mprotect(witness.start, length, PROT_NONE), 0);
-	transfer = vblk_io_transfer(&rig->io, &rig->request);
+	transfer = io_rig_transfer(rig);
 	assert_int_equal(mprotect(witness.start, length, PROT_READ | PROT_WRITE), 0);
 	assert_int_equal(sigaction(SIGSEGV, &witness.old, NULL), 0);
 	return transfer.error;

@@ -396,12 +396,12 @@ static void scattered_request(struct io_rig *rig, uint32_t type)
 	io_rig_segment(rig, SCATTERED + 5, 3);
 	io_rig_segment(rig, SCATTERED + 5000, 6000);
 	io_rig_segment(rig, SCATTERED + 8, 4237);
-	assert_int_equal(rig->request.data_len, 20 * SECTOR);
+	assert_int_equal(rig->flight.request.data_len, 20 * SECTOR);
 }
 
 static uint64_t scattered_at(const struct io_rig *rig, uint64_t at)
 {
-	const struct vblk_segment *segment = rig->request.segment;
+	const struct vblk_segment *segment = rig->flight.request.segment;
 
 	for (; at >= segment->len; segment++)
 		at -= segment->len;
@@ -430,7 +430,7 @@ static void test_D_FRAGMENT_read_into_scattered_memory(void **state)
 	put_pattern(rig);
 	scattered_request(rig, IN);
 	io_rig_expect(rig, OK, 20 * SECTOR + 1);
-	for (uint64_t at = 0; at < rig->request.data_len; at++)
+	for (uint64_t at = 0; at < rig->flight.request.data_len; at++)
 		assert_int_equal(*ram_at(&rig->ram, scattered_at(rig, at)), pattern(SECTOR + at));
 	assert_true(ram_is_filled(&rig->ram, SCATTERED, SENTINEL, 5));
 	assert_true(ram_is_filled(&rig->ram, SCATTERED + 8 + 4237, SENTINEL, 5000 - 8 - 4237));
@@ -444,12 +444,12 @@ static void test_D_FRAGMENT_write_from_scattered_memory(void **state)
 	struct io_rig *rig = *state;
 
 	scattered_request(rig, OUT);
-	for (uint64_t at = 0; at < rig->request.data_len; at++)
+	for (uint64_t at = 0; at < rig->flight.request.data_len; at++)
 		*ram_at(&rig->ram, scattered_at(rig, at)) = pattern(at);
 	io_rig_expect(rig, OK, 1);
 	check_windows(rig, TAPE_WRITE);
 	assert_true(disk_is_filled(rig->plain, 0, 0xab, SECTOR));
-	for (uint64_t at = 0; at < rig->request.data_len; at++)
+	for (uint64_t at = 0; at < rig->flight.request.data_len; at++)
 		assert_true(disk_is_filled(rig->plain, SECTOR + at, pattern(at), 1));
 	assert_true(disk_is_filled(rig->plain, 21 * SECTOR, 0xab, 11 * SECTOR));
 	io_rig_counters(rig, .writes_completed = 1, .bytes_written = 20 * SECTOR);
@@ -467,9 +467,9 @@ static void test_D_FRAGMENT_scattered_memory_is_zero_filled(void **state)
 		io_rig_faults(rig, NULL, 0);
 		ram_fill(&rig->ram, SCATTERED, SENTINEL, (size_t)16 * PIECES);
 		scattered_request(rig, IN);
-		rig->request.sector = 32 - present;
+		rig->flight.request.sector = 32 - present;
 		io_rig_expect(rig, OK, 20 * SECTOR + 1);
-		for (uint64_t at = 0; at < rig->request.data_len; at++)
+		for (uint64_t at = 0; at < rig->flight.request.data_len; at++)
 			assert_int_equal(*ram_at(&rig->ram, scattered_at(rig, at)),
 					 at < left ? 0xab : 0);
 		assert_true(ram_is_filled(&rig->ram, SCATTERED + 11000, SENTINEL, 200));

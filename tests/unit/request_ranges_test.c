@@ -16,7 +16,6 @@
 #include "backing/faulty.h"
 #include "base/checked.h"
 #include "io_rig.h"
-#include "request/ranges.h"
 
 #define DISCARD VIRTIO_BLK_T_DISCARD
 #define ZEROES	VIRTIO_BLK_T_WRITE_ZEROES
@@ -251,7 +250,7 @@ static int teardown_rig(void **state)
 
 static void add_range(struct io_rig *rig, uint64_t sector, uint32_t sectors, bool unmap)
 {
-	rig->request.range[rig->request.range_count++] =
+	rig->flight.request.range[rig->flight.request.range_count++] =
 		(struct vblk_range){ sector, sectors, unmap };
 }
 
@@ -463,7 +462,7 @@ static void a_revoked_lease_ends_it(void **state)
 
 		io_rig_request(rig, types[i], 0);
 		add_range(rig, 0, 8, false);
-		transfer = vblk_io_transfer(&rig->io, &rig->request);
+		transfer = io_rig_transfer(rig);
 		assert_int_equal(transfer.error, -ECANCELED);
 		expect_zeros(rig, NULL, 0);
 	}

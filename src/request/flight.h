@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request on its way through the disk: which calls to the backing it takes, one behind the other,
+ * and what their results mean.
+ *
+ * A flight makes no call itself. It says which one is next, and is told how it ended, so the same
+ * rules (short results, end of file, EINTR, the order of a write and what makes it stable, ranges
+ * cut into steps) hold for who makes each call at once and for who has many of them under way.
+ *
+ *     for (more = vblk_flight_start(io, flight); more; more = vblk_flight_next(io, flight, ret))
+ *             ret = the result of flight->call;
+ *     flight->transfer says how it went
+ *
+ * Neither rings nor counters are touched. Zeros behind the end of a file are stored under a hold of
+ * the lease for a piece at a time; otherwise the lease is only looked at, before each call: a
+ * worker that has lost it starts nothing any more.
+ */
+#ifndef VBLK_REQUEST_FLIGHT_H
+#define VBLK_REQUEST_FLIGHT_H
+
+#include "backing/call.h"
+#include "request/io.h"
+#include "request/iovec.h"
+
+/* One call concerns at most so many bytes of a range of DISCARD or WRITE_ZEROES. */
+#define VBLK_RANGE_STEP_MAX (64u << 20)
+
+/* What the call in hand is for. */
+enum vblk_leg {
+	VBLK_LEG_READ,
+	VBLK_LEG_WRITE,
+	VBLK_LEG_DISCARD,
+	VBLK_LEG_ZERO,
+	VBLK_LEG_WRITE_ZEROS, /* a step of WRITE_ZEROES that the backing cannot do by itself */
+	VBLK_LEG_SYNC,
+};
+
+struct vblk_flight {
+	enum vblk_leg leg;
+	unsigned interrupts; /* -EINTR seen so far */
+	struct vblk_call call;
+	struct vblk_transfer transfer;
+	uint64_t offset; /* of the data on the disk */
+
+	/* DISCARD and WRITE_ZEROES: what is left of the range in hand. */
+	uint16_t range;
+	uint64_t range_offset;
+	uint64_t range_left;
+	uint64_t step_left; /* of the step in hand */
+
+	struct vblk_request request; /* set by the owner before the start */
+	struct vblk_iovecs iovecs;
+};
+
+/*
+ * Starts on flight->request, which parsed to VBLK_ACTION_RUN. Not while the lease is held. Returns
+ * true: make flight->call. False: it is over, flight->transfer says how it went.
+ */
+VBLK_MUST_USE bool vblk_flight_start(struct vblk_io *io, struct vblk_flight *flight);
+
+/* Goes on behind the call, which returned `result`. Returns as vblk_flight_start. */
+VBLK_MUST_USE bool vblk_flight_next(struct vblk_io *io, struct vblk_flight *flight, ssize_t result);
+
+/* Makes call after call, this one first. */
+void vblk_flight_finish(struct vblk_io *io, struct vblk_flight *flight);
+
+/* From start to end, on this thread. */
+static inline void vblk_flight_carry_out(struct vblk_io *io, struct vblk_flight *flight)
+{
+	if (vblk_flight_start(io, flight))
+		vblk_flight_finish(io, flight);
+}
+
+#endif
