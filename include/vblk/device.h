@@ -54,6 +54,13 @@ enum vblk_engine_kind {
 	VBLK_ENGINE_WORKER,
 	/* The thread that notifies. For single-threaded emulators; no thread, no lock. */
 	VBLK_ENGINE_INLINE,
+	/*
+	 * As VBLK_ENGINE_WORKER, and io_uring makes the calls to the disk, many at a time: answers
+	 * come in the order in which the disk is done. Where io_uring is not to be had (the kernel
+	 * or its administrator says no, the backing is no file, the library was built without), it
+	 * is VBLK_ENGINE_WORKER, and one message says so.
+	 */
+	VBLK_ENGINE_URING,
 };
 
 /*
@@ -102,6 +109,11 @@ enum vblk_feature_set {
 	VBLK_FEATURES_BASE,
 };
 
+/* Values of vblk_device_options.poll_us. */
+#define VBLK_POLL_US_DEFAULT 50u
+#define VBLK_POLL_US_MAX     1000000u
+#define VBLK_POLL_NEVER	     UINT32_MAX
+
 /* Fill with zeros, then set what matters: 0 is the default of every field. */
 struct vblk_device_options {
 	enum vblk_engine_kind engine;
@@ -123,6 +135,14 @@ struct vblk_device_options {
 
 	/* Limits from the start. Copied. */
 	struct vblk_throttle throttle;
+
+	/*
+	 * How long a worker looks at an empty ring, at most, before it goes to sleep, in
+	 * microseconds. It looks only when requests come so close behind each other that one is to
+	 * be expected; an idle queue costs nothing. 0: VBLK_POLL_US_DEFAULT; VBLK_POLL_NEVER: not
+	 * at all; at most 1000000.
+	 */
+	uint32_t poll_us;
 
 	/* Longest wait for a worker to stop, in milliseconds. 0: 1000. */
 	uint32_t stop_timeout_ms;

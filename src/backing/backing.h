@@ -15,12 +15,28 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+struct vblk_call;
+
 struct vblk_backing {
 	atomic_uint refs;
 	const struct vblk_backing_ops *ops;
 	void *context;
 	struct vblk_backing_info info; /* constant once the backing has been handed out */
+	/* As vblk_backing_async_fd; NULL: every call is made by its operation. */
+	int (*async_fd)(void *context, const struct vblk_call *call);
 };
+
+/*
+ * The descriptor on which somebody else may make this call, as an operation of the same name on a
+ * file with the same offset would; it counts as made. The descriptor stays open as long as the
+ * backing. Negative: the operation has to make it. With NULL for the call: the descriptor of calls
+ * in general, if there is one.
+ */
+static inline int vblk_backing_async_fd(const struct vblk_backing *backing,
+					const struct vblk_call *call)
+{
+	return backing->async_fd ? backing->async_fd(backing->context, call) : -1;
+}
 
 VBLK_MUST_USE static inline ssize_t vblk_backing_preadv(struct vblk_backing *backing,
 							const struct iovec *iov, int count,

@@ -24,6 +24,10 @@ struct vblk_call {
 	struct iovec *iov; /* PREADV, PWRITEV; belongs to who makes the call, until it is over */
 	int count;
 	uint64_t bytes; /* DISCARD, WRITE_ZEROES; else what the vectors add up to */
+
+	/* While somebody else makes it (backing/aio.h). */
+	ssize_t result;		/* when it is over */
+	struct vblk_call *next; /* for who makes it */
 };
 
 /* Makes the call. Returns what the operation returned. */

@@ -11,7 +11,7 @@
  */
 #include "backing/faulty.h"
 
-#include "backing/backing.h"
+#include "backing/call.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -278,6 +278,40 @@ static void faulty_close(void *context)
 	free(faulty);
 }
 
+/* Whether a rule has something to say of this call; it is counted if none has. */
+static bool is_concerned(struct faulty *faulty, enum vblk_faulty_op op)
+{
+	bool concerned = false;
+	uint64_t number;
+
+	pthread_mutex_lock(&faulty->lock);
+	number = atomic_load(&faulty->calls[op]) + 1;
+	for (size_t i = 0; i < faulty->rule_count && !concerned; i++)
+		concerned = rule_matches(&faulty->rules[i], op, number);
+	if (!concerned)
+		atomic_fetch_add(&faulty->calls[op], 1);
+	pthread_mutex_unlock(&faulty->lock);
+	return concerned;
+}
+
+/* A call that a rule is for is made here, by its operation; others are none of our business. */
+static int faulty_async_fd(void *context, const struct vblk_call *call)
+{
+	static const enum vblk_faulty_op ops[] = {
+		[VBLK_CALL_PREADV] = VBLK_FAULTY_PREADV,
+		[VBLK_CALL_PWRITEV] = VBLK_FAULTY_PWRITEV,
+		[VBLK_CALL_SYNC] = VBLK_FAULTY_SYNC,
+		[VBLK_CALL_DISCARD] = VBLK_FAULTY_DISCARD,
+		[VBLK_CALL_WRITE_ZEROES] = VBLK_FAULTY_WRITE_ZEROES,
+	};
+	struct faulty *faulty = context;
+	int fd = vblk_backing_async_fd(faulty->base, call);
+
+	if (fd < 0 || !call)
+		return fd;
+	return is_concerned(faulty, ops[call->op]) ? -1 : fd;
+}
+
 static const struct vblk_backing_ops faulty_ops = {
 	.preadv = faulty_preadv,
 	.pwritev = faulty_pwritev,
@@ -349,7 +383,10 @@ int vblk_faulty_create(struct vblk_backing *base, const struct vblk_faulty_rule 
 	pthread_cond_init(&faulty->changed, NULL);
 	faulty->base = vblk_backing_ref(base);
 	vblk_backing_get_info(base, &info);
-	return vblk_backing_create(&faulty_ops, faulty, &info, backing);
+	err = vblk_backing_create(&faulty_ops, faulty, &info, backing);
+	if (!err)
+		(*backing)->async_fd = faulty_async_fd;
+	return err;
 }
 
 int vblk_faulty_set_rules(struct vblk_backing *backing, const struct vblk_faulty_rule *rules,

@@ -2,9 +2,14 @@
 /*
  * A disk in a regular file or on a block device.
  *
- * The context of the operations is nothing but the descriptor. Reads and writes are one system
- * call each and report what it reported; stability is fdatasync; space is given back and zeros are
- * made with fallocate, which regular files and block devices both know.
+ * Reads and writes are one system call each and report what it reported; stability is fdatasync;
+ * space is given back and zeros are made with fallocate, which regular files and block devices both
+ * know.
+ *
+ * Who makes calls by io_uring may use the descriptor. A file in memory (tmpfs and its like) needs
+ * help there: the kernel takes it for one that can block, and would hand every call to a thread. So
+ * its descriptor is left non-blocking, which means nothing to such a file but makes the kernel try
+ * at once; and its writes, which the kernel hands over all the same, are not given away at all.
  *
  * The lock is of the kind that belongs to the open file description (fcntl(2), F_OFD_SETLK). A
  * process that opens the same disk twice is refused like any other, and closing an unrelated
@@ -15,13 +20,16 @@
  * them, and after, because the name may meanwhile mean something else. The opening itself does not
  * block, lest a FIFO put in place of the disk should hang us.
  */
-#include "backing/backing.h"
+#include "backing/call.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 _Static_assert(sizeof(off_t) == sizeof(int64_t), "disks are larger than 2 GiB");
@@ -31,14 +39,16 @@ _Static_assert(sizeof(off_t) == sizeof(int64_t), "disks are larger than 2 GiB");
 /* Keeps our descriptors from taking the place of a standard stream that the program closed. */
 #define LOWEST_FD 3
 
-static void *context_of(int fd)
-{
-	return (void *)(intptr_t)fd;
-}
+struct file {
+	int fd;
+	bool in_memory; /* no call ever waits for a disk */
+};
 
 static int fd_of(void *context)
 {
-	return (int)(intptr_t)context;
+	const struct file *file = context;
+
+	return file->fd;
 }
 
 static ssize_t file_preadv(void *context, const struct iovec *iov, int count, uint64_t offset)
@@ -97,6 +107,7 @@ static int file_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uin
 static void file_close(void *context)
 {
 	close(fd_of(context));
+	free(context);
 }
 
 static int check_type(const struct stat *st)
@@ -139,6 +150,13 @@ static int file_grow(void *context, uint64_t bytes)
 	return errno == EINVAL ? -EOPNOTSUPP : -errno;
 }
 
+static int file_async_fd(void *context, const struct vblk_call *call)
+{
+	const struct file *file = context;
+
+	return file->in_memory && call && call->op != VBLK_CALL_PREADV ? -1 : file->fd;
+}
+
 static const struct vblk_backing_ops file_ops = {
 	.preadv = file_preadv,
 	.pwritev = file_pwritev,
@@ -166,12 +184,20 @@ static int lock_whole(int fd, bool shared)
 	return errno == EACCES ? -EAGAIN : -errno;
 }
 
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /* Makes a backing of `fd`, which is closed if that fails. */
 static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
 {
 	bool read_only = flags & VBLK_FILE_READ_ONLY;
 	struct vblk_backing_info info = { .flags = read_only ? VBLK_BACKING_READ_ONLY : 0 };
 	struct vblk_backing *made;
+	struct file *file;
 	int err;
 
 	err = inspect(fd, &info.size_bytes);
@@ -179,9 +205,16 @@ static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
 		close(fd);
 		return err;
 	}
-	err = vblk_backing_create(&file_ops, context_of(fd), &info, &made);
+	file = calloc(1, sizeof(*file));
+	if (!file) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*file = (struct file){ fd, is_in_memory(fd) };
+	err = vblk_backing_create(&file_ops, file, &info, &made);
 	if (err)
 		return err;
+	made->async_fd = file_async_fd;
 	if (!(flags & VBLK_FILE_NO_LOCK)) {
 		err = lock_whole(fd, read_only);
 		/* Until now somebody else may have held the lock, and changed the size. */
@@ -196,10 +229,14 @@ static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
 	return 0;
 }
 
+/* It was opened without waiting for what may be behind the name. */
 static int clear_nonblock(int fd)
 {
-	int status = fcntl(fd, F_GETFL);
+	int status;
 
+	if (is_in_memory(fd))
+		return 0;
+	status = fcntl(fd, F_GETFL);
 	if (status < 0 || fcntl(fd, F_SETFL, status & ~O_NONBLOCK) < 0)
 		return -errno;
 	return 0;

@@ -123,7 +123,8 @@ static int open_disk(struct bench *bench)
 
 	if (!ret) {
 		cmd_disk_options(spec, &options);
-		options.engine = bench->options.engine;
+		if (bench->options.engine == VBLK_ENGINE_INLINE)
+			options.engine = VBLK_ENGINE_INLINE;
 		ret = vblk_device_create(&options, backing, &bench->device);
 		vblk_backing_unref(backing);
 		if (ret)

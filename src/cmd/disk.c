@@ -82,6 +82,8 @@ void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_optio
 		.placement = spec->placement,
 		.on_undeliverable = spec->on_undeliverable,
 		.features = spec->features,
+		.engine = spec->engine == CMD_DISK_URING ? VBLK_ENGINE_URING : VBLK_ENGINE_WORKER,
+		.poll_us = spec->poll_us,
 		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
 }

@@ -137,10 +137,25 @@ static int take_engine(struct cmd_disk_spec *spec, const char *value,
 {
 	if (strcmp(value, "sync") == 0)
 		spec->engine = CMD_DISK_SYNC;
+	else if (strcmp(value, "uring") == 0)
+		spec->engine = CMD_DISK_URING;
 	else if (strcmp(value, "mmap") == 0)
 		spec->engine = CMD_DISK_MMAP;
 	else
-		return cmd_message_set(message, "engine=%s: sync or mmap is wanted", value);
+		return cmd_message_set(message, "engine=%s: sync, uring or mmap is wanted", value);
+	return 0;
+}
+
+static int take_poll(struct cmd_disk_spec *spec, const char *value,
+		     const struct cmd_message *message)
+{
+	uint64_t us;
+
+	if (cmd_count_parse(value, VBLK_POLL_US_MAX, &us) < 0)
+		return cmd_message_set(message,
+				       "poll-us=%s: a number of microseconds up to %u is wanted",
+				       value, VBLK_POLL_US_MAX);
+	spec->poll_us = us ? (uint32_t)us : VBLK_POLL_NEVER;
 	return 0;
 }
 
@@ -173,6 +188,7 @@ static const struct key keys[] = {
 	{ "undeliverable", KEY_OTHER, false, 0, take_undeliverable },
 	{ "features", KEY_OTHER, false, 0, take_features },
 	{ "engine", KEY_OTHER, false, 0, take_engine },
+	{ "poll-us", KEY_OTHER, false, 0, take_poll },
 };
 
 static int unknown_key(const char *name, const struct cmd_message *message)

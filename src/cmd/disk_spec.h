@@ -4,7 +4,7 @@
  *
  *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
  *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
- *              [,features=all|base][,engine=sync|mmap]
+ *              [,features=all|base][,engine=sync|uring|mmap]
  *
  *     path        the file or block device; required
  *     ro          read-only, for the guest and for us
@@ -21,8 +21,11 @@
  *                 (default), or take no more requests until the guest resets the disk
  *     features    what the guest is offered: all there is (default), or no more than reads, writes,
  *                 flushes and the event index
- *     engine      how the file is read and written: by system calls (sync, default), or by copies
- *                 between memory and a mapping of the file (mmap), which is faster if it is warm
+ *     engine      how the file is read and written: by system calls, one after the other (sync,
+ *                 default), by io_uring, many at a time (uring), or by copies between memory and a
+ *                 mapping of the file (mmap), which is faster if it is warm
+ *     poll-us     how many microseconds a worker looks at a ring that has run empty before it goes
+ *                 to sleep, if the next request is likely to come so soon; 0: not at all
  *
  * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
  * comma in a value is written twice. Each key but fault may be given once. Pure; any thread.
@@ -37,6 +40,7 @@
 
 enum cmd_disk_engine {
 	CMD_DISK_SYNC,
+	CMD_DISK_URING,
 	CMD_DISK_MMAP,
 };
 
@@ -52,6 +56,7 @@ struct cmd_disk_spec {
 	enum vblk_undeliverable on_undeliverable;
 	enum vblk_feature_set features;
 	enum cmd_disk_engine engine;
+	uint32_t poll_us; /* as in struct vblk_device_options */
 };
 
 /*

@@ -264,6 +264,10 @@ static int enter_sandbox(struct serve *serve)
 
 	if (serve->options.no_sandbox && !serve->options.user)
 		return CMD_OK;
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		if (serve->options.specs[i].engine == CMD_DISK_URING)
+			options.flags |= VBLK_SANDBOX_IO_URING;
+	}
 	if (serve->options.no_sandbox)
 		options.flags |= VBLK_SANDBOX_NO_LANDLOCK | VBLK_SANDBOX_NO_SECCOMP;
 	for (unsigned int i = 0; i <= serve->options.place_count && ret == 0; i++) {

@@ -31,6 +31,7 @@ static int create_engine(enum vblk_engine_kind kind, struct vblk_engine **engine
 {
 	switch (kind) {
 	case VBLK_ENGINE_WORKER:
+	case VBLK_ENGINE_URING:
 		return vblk_worker_engine_create(engine);
 	case VBLK_ENGINE_INLINE:
 		return vblk_inline_engine_create(engine);

@@ -26,6 +26,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "backing/uring.h"
 #include "base/checked.h"
 #include "base/eventfd.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ enum token {
 	TOKEN_KICK = 1,
 	TOKEN_CONTROL = 2,
 	TOKEN_THROTTLE = 3,
+	TOKEN_LANDED = 4,
 };
 
 #define EVENTS_MAX 4
@@ -69,6 +71,7 @@ struct wakeup {
 	bool control;
 	bool kick;
 	bool timer;
+	bool landed;
 };
 
 static void worker_free(struct vblk_worker *worker)
@@ -122,6 +125,9 @@ static struct wakeup wait_for_events(struct vblk_worker *worker)
 		case TOKEN_THROTTLE:
 			wakeup.timer = true;
 			break;
+		case TOKEN_LANDED:
+			wakeup.landed = true;
+			break;
 		}
 	}
 	return wakeup;
@@ -167,10 +173,30 @@ static void take_retry(struct vblk_worker *worker)
 	worker->blocked = false;
 }
 
+/* Serves what there is, as far as limits let it; what has landed in any case. */
+static void drain_if_due(struct vblk_worker *worker, const struct wakeup *wakeup)
+{
+	if (!worker->blocked && (wakeup->kick || wakeup->timer || wakeup->landed || worker->more))
+		drain_once(worker);
+	else if (wakeup->landed)
+		vblk_drain_land(&worker->drain);
+}
+
+/*
+ * Does what the control asks for. Before a rest or the end everything has to land. Returns whether
+ * to end.
+ */
+static bool obey(struct vblk_worker *worker)
+{
+	if (atomic_load(&worker->park->yield))
+		vblk_drain_settle(&worker->drain);
+	return vblk_park_here(worker->park, &worker->stop);
+}
+
 /* Returns 0 when it was told to stop, or why there is no going on. */
 static int serve(struct vblk_worker *worker)
 {
-	if (vblk_park_here(worker->park, &worker->stop))
+	if (obey(worker))
 		return 0;
 	for (;;) {
 		struct wakeup wakeup = wait_for_events(worker);
@@ -179,7 +205,7 @@ static int serve(struct vblk_worker *worker)
 			return wakeup.error;
 		if (wakeup.control) {
 			vblk_eventfd_clear(worker->control_fd);
-			if (vblk_park_here(worker->park, &worker->stop))
+			if (obey(worker))
 				return 0;
 			take_retry(worker);
 		}
@@ -191,8 +217,7 @@ static int serve(struct vblk_worker *worker)
 			vblk_eventfd_clear(worker->timer_fd);
 			worker->blocked = false;
 		}
-		if (!worker->blocked && (wakeup.kick || wakeup.timer || worker->more))
-			drain_once(worker);
+		drain_if_due(worker, &wakeup);
 	}
 }
 
@@ -205,6 +230,7 @@ static void give_up(struct vblk_worker *worker, int error)
 	const struct vblk_drain_config *config = &worker->drain.config;
 	int ret = 0;
 
+	vblk_drain_settle(&worker->drain);
 	vblk_log_emit(&config->disk->log, VBLK_LOG_ERROR, "worker cannot wait for events and ends",
 		      VBLK_FIELD_UINT("instance", config->disk->instance),
 		      VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));
@@ -254,6 +280,13 @@ static int watch(int epoll_fd, int fd, enum token token)
 	struct epoll_event event = { .events = EPOLLIN, .data.u32 = token };
 
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int watch_landings(struct vblk_worker *worker)
+{
+	int fd = vblk_drain_fd(&worker->drain);
+
+	return fd < 0 ? 0 : watch(worker->epoll_fd, fd, TOKEN_LANDED);
 }
 
 /* Makes the worker's descriptors; those that could not be made are -1. */
@@ -344,6 +377,29 @@ static void retry_worker(void *context)
 	vblk_worker_retry(context);
 }
 
+/*
+ * Has io_uring make the calls, if the disk wants that and it is to be had. If not, nothing is lost
+ * but speed, and it is said once.
+ */
+static struct vblk_air *take_off(struct vblk_disk *disk)
+{
+	struct vblk_air *air = NULL;
+	struct vblk_aio *aio;
+	int ret;
+
+	if (!disk->io_uring)
+		return NULL;
+	ret = vblk_uring_create(disk->backing, VBLK_AIR_MAX, &aio);
+	if (ret == 0)
+		ret = vblk_air_create(aio, &air);
+	if (ret < 0 && !atomic_exchange(&disk->uring_missed, true))
+		vblk_log_emit(&disk->log, VBLK_LOG_WARN,
+			      "io_uring is not to be had: calls are made one by one",
+			      VBLK_FIELD_UINT("instance", disk->instance),
+			      VBLK_FIELD_INT("error", ret));
+	return air;
+}
+
 int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_engine_host *host,
 		      struct vblk_park *park, int kick_fd, struct vblk_worker **worker)
 {
@@ -366,15 +422,21 @@ int vblk_worker_start(const struct vblk_drain_config *config, const struct vblk_
 	own.retry = retry_worker;
 	own.retry_context = w;
 	own.batch_ns = VBLK_DRAIN_BATCH_NS;
+	own.poll_ns = config->disk->poll_ns;
+	own.air = take_off(config->disk);
 	vblk_drain_init(&w->drain, &own);
 	w->host = *host;
 	w->park = vblk_park_ref(park);
 	w->more = true; /* what was made available before there was a worker */
 	init_locks(w);
-	vblk_park_begin(park);
-	ret = create_thread(w);
+	ret = watch_landings(w);
+	if (ret == 0) {
+		vblk_park_begin(park);
+		ret = create_thread(w);
+		if (ret < 0)
+			vblk_park_end(park);
+	}
 	if (ret < 0) {
-		vblk_park_end(park);
 		worker_free(w);
 		return ret;
 	}

@@ -191,6 +191,14 @@ int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head)
 	return 1;
 }
 
+bool vblk_queue_has_next(struct vblk_queue *queue)
+{
+	uint16_t avail_idx;
+
+	return load16(queue, &queue->avail, AVAIL_IDX, &avail_idx) < 0 ||
+	       avail_idx != queue->next_avail;
+}
+
 void vblk_queue_drop(struct vblk_queue *queue, uint16_t head)
 {
 	if (head < queue->layout.size)

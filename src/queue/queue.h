@@ -112,6 +112,9 @@ void vblk_queue_adopt(struct vblk_queue *queue, uint16_t head);
  */
 VBLK_MUST_USE int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head);
 
+/* Whether vblk_queue_pop would find something, or fail. Changes nothing. */
+bool vblk_queue_has_next(struct vblk_queue *queue);
+
 /* Puts the head of the last vblk_queue_pop back, to be taken again. */
 void vblk_queue_undo_pop(struct vblk_queue *queue, uint16_t head);
 

@@ -23,6 +23,8 @@ static int check_options(const struct vblk_device_options *options,
 	if (options->on_undeliverable != VBLK_UNDELIVERABLE_DROP &&
 	    options->on_undeliverable != VBLK_UNDELIVERABLE_NEEDS_RESET)
 		return -EINVAL;
+	if (options->poll_us > VBLK_POLL_US_MAX && options->poll_us != VBLK_POLL_NEVER)
+		return -EINVAL;
 	if (options->serial && strlen(options->serial) > VIRTIO_BLK_ID_BYTES)
 		return -EINVAL;
 	if (options->capacity_bytes > INT64_MAX || info->size_bytes > INT64_MAX)
@@ -30,6 +32,13 @@ static int check_options(const struct vblk_device_options *options,
 	if ((info->flags & VBLK_BACKING_READ_ONLY) && !options->read_only)
 		return -EROFS;
 	return vblk_throttle_validate(&options->throttle, &problem);
+}
+
+static uint64_t poll_ns(uint32_t poll_us)
+{
+	if (poll_us == VBLK_POLL_NEVER)
+		return 0;
+	return (poll_us ? poll_us : VBLK_POLL_US_DEFAULT) * UINT64_C(1000);
 }
 
 static uint64_t whole_sectors(uint64_t bytes)
@@ -61,9 +70,12 @@ int vblk_disk_create(const struct vblk_device_options *options, struct vblk_back
 	made->clock = (struct vblk_clock){ options->clock, options->clock_context };
 	made->on_undeliverable = options->on_undeliverable;
 	made->read_only = options->read_only;
+	made->io_uring = options->engine == VBLK_ENGINE_URING;
+	made->poll_ns = poll_ns(options->poll_us);
 	memcpy(made->serial, serial, strlen(serial));
 	atomic_init(&made->capacity_bytes, whole_sectors(bytes));
 	atomic_init(&made->write_through, false);
+	atomic_init(&made->uring_missed, false);
 	ret = vblk_metrics_create(&made->metrics);
 	if (ret == 0)
 		ret = vblk_throttle_group_create(&options->throttle, &made->clock, &made->throttle);

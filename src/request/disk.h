@@ -27,6 +27,8 @@ struct vblk_disk {
 	struct vblk_clock clock;
 	enum vblk_undeliverable on_undeliverable;
 	bool read_only;
+	bool io_uring;	  /* workers have io_uring make their calls, if it is to be had */
+	uint64_t poll_ns; /* how long a worker looks at an empty ring at most */
 	uint8_t serial[VIRTIO_BLK_ID_BYTES];
 
 	/* A multiple of VBLK_SECTOR_SIZE. A request looks at it once. */
@@ -37,6 +39,9 @@ struct vblk_disk {
 	 * stable before it is answered.
 	 */
 	atomic_bool write_through;
+
+	/* It has been said that io_uring is not to be had. */
+	atomic_bool uring_missed;
 };
 
 /*

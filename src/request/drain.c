@@ -1,56 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The drain: the bracket of notification control around single requests, and what happens when
- * the driver breaks the queue.
+ * The drain: the bracket of notification control around single requests.
  *
  * The bracket closes a race. While we look, the driver need not notify. When we find nothing, we
  * ask for notifications again and look once more: whatever was made available in between is either
  * seen now, or the driver saw our wish and notifies.
  */
-#include "request/drain.h"
-
 #include <errno.h>
-#include <linux/virtio_mmio.h>
 #include <stdlib.h>
 
-#include "backing/backing.h"
 #include "base/log.h"
+#include "base/relax.h"
 #include "metrics/metrics.h"
-
-/* What one run of a drain has published, and since when the driver should hear of it. */
-struct batch {
-	unsigned published;
-	bool timed;	   /* since_ns is set */
-	uint64_t since_ns; /* when the first was there */
-};
-
-/*
- * A message about the queue, and one that the guest can cause again and again. The fields that say
- * which queue it is come first.
- */
-#define warn(drain, message, ...)                                                  \
-	vblk_log_emit(&(drain)->config.disk->log, VBLK_LOG_WARN, (message),        \
-		      VBLK_FIELD_UINT("instance", (drain)->config.disk->instance), \
-		      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
-#define warn_limited(drain, message, ...)                                                   \
-	vblk_log_emit_limited(&(drain)->config.disk->log, &(drain)->config.port->log_limit, \
-			      vblk_clock_now(&(drain)->config.disk->clock), VBLK_LOG_WARN,  \
-			      (message),                                                    \
-			      VBLK_FIELD_UINT("instance", (drain)->config.disk->instance),  \
-			      VBLK_FIELD_UINT("queue", (drain)->config.index), ##__VA_ARGS__)
+#include "request/drain_parts.h"
 
 /* Where a request was taken from. */
 enum origin {
 	FROM_RING,
 	FROM_JOURNAL, /* it was in flight already when this drain began */
-};
-
-/* How one step of a drain ended. */
-enum step {
-	STEP_SERVED,  /* one chain has left the queue */
-	STEP_EMPTY,   /* no chain was there */
-	STEP_STALLED, /* the chain went back to wait for tokens */
-	STEP_BROKEN,  /* the queue is poisoned, or this worker may not touch the guest any more */
 };
 
 void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *config)
@@ -66,6 +33,8 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	vblk_throttle_join(&drain->throttle, disk->throttle, config->retry, config->retry_context);
 	drain->poisoned = false;
 	drain->stalled = false;
+	drain->batch = (struct vblk_batch){ .published = 0 };
+	vblk_linger_init(&drain->linger, config->poll_ns);
 	drain->opened = !config->continues;
 	drain->adopted = NULL;
 	drain->adopted_next = 0;
@@ -77,22 +46,13 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->io.index = config->index;
 }
 
-/* The request that waited has left the queue, one way or another. */
-static void clear_stall(struct vblk_drain *drain)
-{
-	if (!drain->stalled)
-		return;
-	drain->stalled = false;
-	vblk_throttle_give_up(&drain->throttle);
-	vblk_metrics_stalled_dec(drain->config.disk->metrics);
-}
-
 void vblk_drain_destroy(struct vblk_drain *drain)
 {
-	clear_stall(drain);
+	vblk_drain_clear_stall(drain);
 	vblk_throttle_leave(&drain->throttle);
 	if (drain->config.ended)
 		drain->config.ended(drain->config.ended_context, drain);
+	vblk_air_destroy(drain->config.air);
 	free(drain->adopted);
 	vblk_port_unref(drain->config.port);
 	vblk_memory_unref(drain->config.memory);
@@ -103,34 +63,12 @@ void vblk_drain_discard(const struct vblk_drain_config *config)
 {
 	if (config->ended)
 		config->ended(config->ended_context, NULL);
+	vblk_air_destroy(config->air);
 }
 
 uint16_t vblk_drain_next_avail(const struct vblk_drain *drain)
 {
 	return drain->opened ? drain->queue.next_avail : drain->config.next_avail;
-}
-
-/*
- * Stops serving the queue and tells the driver, if we may still speak to it. The caller has counted
- * and logged why.
- */
-static enum step poison(struct vblk_drain *drain)
-{
-	int ret = 0;
-
-	drain->poisoned = true;
-	clear_stall(drain);
-	if (vblk_lease_hold(&drain->lease)) {
-		ret = vblk_port_signal_needs_reset(drain->config.port);
-		vblk_lease_release(&drain->lease);
-	}
-	vblk_port_log(drain->config.port, ret);
-	return STEP_BROKEN;
-}
-
-static bool is_strict(const struct vblk_drain *drain)
-{
-	return drain->config.disk->on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
 }
 
 static const char *pop_failure(int error)
@@ -147,112 +85,23 @@ static const char *pop_failure(int error)
 	}
 }
 
-static enum step cannot_pop(struct vblk_drain *drain, int error)
+static enum vblk_step cannot_pop(struct vblk_drain *drain, int error)
 {
 	if (error == -ERANGE)
 		vblk_metrics_add_invalid_avail_idx(drain->config.disk->metrics);
 	else
 		vblk_metrics_add_io_error(drain->config.disk->metrics);
-	warn(drain, pop_failure(error), VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
-	     VBLK_FIELD_INT("error", error));
-	return poison(drain);
-}
-
-/*
- * A chain that cannot be answered. Publishing it all the same would let the driver take an old
- * byte in its memory for our status.
- */
-static enum step undeliverable(struct vblk_drain *drain, const char *reason)
-{
-	uint16_t head = drain->flight.request.head;
-
-	vblk_queue_drop(&drain->queue, head);
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
-	if (is_strict(drain)) {
-		warn(drain, reason, VBLK_FIELD_UINT("head", head));
-		return poison(drain);
-	}
-	warn_limited(drain, reason, VBLK_FIELD_UINT("head", head));
-	return STEP_SERVED;
-}
-
-/* A request whose answer is written and which the driver will never find in the used ring. */
-static enum step unpublished(struct vblk_drain *drain, int error, const char *by)
-{
-	static const char reason[] = "cannot publish in the used ring";
-
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
-	if (is_strict(drain)) {
-		warn(drain, reason, VBLK_FIELD_UINT("head", drain->flight.request.head),
-		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
-		return poison(drain);
-	}
-	warn_limited(drain, reason, VBLK_FIELD_UINT("head", drain->flight.request.head),
-		     VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
-	return STEP_SERVED;
-}
-
-/* Publishes the request, between the two entries that the record of requests in flight needs. */
-static int push(struct vblk_drain *drain, uint32_t used_len)
-{
-	const struct vblk_journal *journal = &drain->config.journal;
-	uint16_t head = drain->flight.request.head;
-	int ret;
-
-	if (journal->ops)
-		journal->ops->prepare(journal->context, head);
-	ret = vblk_queue_push(&drain->queue, head, used_len);
-	if (journal->ops && ret == 0)
-		journal->ops->commit(journal->context, head, drain->queue.next_used);
-	return ret;
-}
-
-/*
- * Writes the status byte and the used element. The lease is held. `by` says who made the answer:
- * a gate, by what it refused, or a handler.
- */
-static enum step publish(struct vblk_drain *drain, struct vblk_answer answer, const char *by,
-			 struct batch *batch)
-{
-	const struct vblk_request *request = &drain->flight.request;
-	int ret;
-
-	ret = vblk_memory_copy_out(&drain->queue.view, request->status_addr, &answer.status, 1);
-	if (ret < 0) {
-		vblk_lease_release(&drain->lease);
-		vblk_io_log(&drain->io, request, &answer);
-		return undeliverable(drain, "status byte is not in guest memory");
-	}
-	ret = push(drain, answer.used_len);
-	vblk_lease_release(&drain->lease);
-	vblk_io_log(&drain->io, request, &answer);
-	if (ret < 0)
-		return unpublished(drain, ret, by);
-	batch->published++;
-	return STEP_SERVED;
-}
-
-static enum step reply(struct vblk_drain *drain, const struct vblk_verdict *verdict,
-		       struct batch *batch)
-{
-	if (verdict->reason) {
-		vblk_metrics_add_io_error(drain->config.disk->metrics);
-		warn_limited(drain, verdict->reason,
-			     VBLK_FIELD_UINT("head", drain->flight.request.head));
-	} else if (verdict->status == VIRTIO_BLK_S_OK) {
-		vblk_metrics_add_flush(drain->config.disk->metrics);
-	}
-	if (!vblk_lease_hold(&drain->lease))
-		return STEP_BROKEN;
-	return publish(drain, (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
-		       verdict->reason ? verdict->reason : "classification", batch);
+	vblk_drain_warn(drain, pop_failure(error),
+			VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
+			VBLK_FIELD_INT("error", error));
+	return vblk_drain_poison(drain);
 }
 
 /* Whether the limits let the request pass; pays for it if so. */
-static bool may_pass(struct vblk_drain *drain, uint64_t *wait_ns)
+static bool may_pass(struct vblk_drain *drain, const struct vblk_request *request,
+		     uint64_t *wait_ns)
 {
-	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(&drain->flight.request),
-				  wait_ns);
+	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(request), wait_ns);
 }
 
 static bool has_adopted(const struct vblk_drain *drain)
@@ -270,54 +119,63 @@ static int take_head(struct vblk_drain *drain, uint16_t *head)
 }
 
 /* As if it had not been taken. */
-static void put_back(struct vblk_drain *drain, enum origin origin)
+static void put_back(struct vblk_drain *drain, uint16_t head, enum origin origin)
 {
 	if (origin == FROM_RING)
-		vblk_queue_undo_pop(&drain->queue, drain->flight.request.head);
+		vblk_queue_undo_pop(&drain->queue, head);
 	else
 		drain->adopted_next--;
 }
 
-static enum step stall(struct vblk_drain *drain, enum origin origin)
+static enum vblk_step stall(struct vblk_drain *drain, uint16_t head, enum origin origin)
 {
 	vblk_metrics_add_throttled(drain->config.disk->metrics);
 	if (!drain->stalled) {
 		drain->stalled = true;
 		vblk_metrics_stalled_inc(drain->config.disk->metrics);
 	}
-	put_back(drain, origin);
-	return STEP_STALLED;
+	put_back(drain, head, origin);
+	return VBLK_STEP_STALLED;
 }
 
-/* Notes that the request is in our hands. False if we may not touch the guest any more. */
-static bool claim(struct vblk_drain *drain, enum origin origin)
+/* Notes that a request is in our hands. False if we may not touch the guest any more. */
+static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
 {
 	const struct vblk_journal *journal = &drain->config.journal;
 
-	if (!journal->ops || origin == FROM_JOURNAL ||
-	    drain->flight.request.head >= drain->queue.layout.size)
+	if (!journal->ops || origin == FROM_JOURNAL || head >= drain->queue.layout.size)
 		return true;
 	if (!vblk_lease_hold(&drain->lease))
 		return false;
-	journal->ops->claim(journal->context, drain->flight.request.head);
+	journal->ops->claim(journal->context, head);
 	vblk_lease_release(&drain->lease);
 	return true;
 }
 
-static enum step carry_out(struct vblk_drain *drain, struct batch *batch)
+/* Makes the flight's call and those behind it, or has them made. */
+static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 {
-	struct vblk_flight *flight = &drain->flight;
-	struct vblk_answer answer;
+	struct vblk_air *air = drain->config.air;
+	ssize_t result;
 
-	vblk_flight_carry_out(&drain->io, flight);
-	if (!vblk_lease_hold(&drain->lease))
-		return STEP_BROKEN;
-	answer = vblk_io_complete(&drain->io, &flight->request, &flight->transfer);
-	return publish(drain, answer, vblk_io_name(&flight->request), batch);
+	do {
+		if (air && vblk_air_launch(air, flight))
+			return VBLK_STEP_SERVED;
+		result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
+	} while (vblk_flight_next(&drain->io, flight, result));
+	return vblk_drain_conclude(drain, flight);
 }
 
-/* Takes one chain from the ring to the ring. */
-static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64_t *wait_ns)
+static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
+{
+	if (vblk_flight_start(&drain->io, flight))
+		return fly(drain, flight);
+	return vblk_drain_conclude(drain, flight);
+}
+
+/* Takes one chain from the ring, and to the ring if nobody else does. */
+static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *flight,
+				 uint64_t *wait_ns)
 {
 	enum origin origin = has_adopted(drain) ? FROM_JOURNAL : FROM_RING;
 	struct vblk_queue *queue = &drain->queue;
@@ -329,44 +187,80 @@ static enum step serve_one(struct vblk_drain *drain, struct batch *batch, uint64
 	if (ret < 0)
 		return cannot_pop(drain, ret);
 	if (ret == 0) {
-		clear_stall(drain); /* a driver may take back what it made available */
-		return STEP_EMPTY;
+		vblk_drain_clear_stall(drain); /* a driver may take back what it made available */
+		return VBLK_STEP_EMPTY;
 	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
-	verdict = vblk_request_parse(&drain->flight.request, &drain->chain, &queue->view,
+	verdict = vblk_request_parse(&flight->request, &drain->chain, &queue->view,
 				     &drain->config.rules);
-	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, wait_ns))
-		return stall(drain, origin);
-	clear_stall(drain);
-	if (!claim(drain, origin))
-		return STEP_BROKEN;
+	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, &flight->request, wait_ns))
+		return stall(drain, head, origin);
+	vblk_drain_clear_stall(drain);
+	if (!claim(drain, head, origin))
+		return VBLK_STEP_BROKEN;
 	switch (verdict.action) {
 	case VBLK_ACTION_DROP:
-		return undeliverable(drain, verdict.reason);
+		return vblk_drain_drop(drain, &flight->request, verdict.reason);
 	case VBLK_ACTION_REPLY:
-		return reply(drain, &verdict, batch);
+		return vblk_drain_reply(drain, &flight->request, &verdict);
 	case VBLK_ACTION_RUN:
 		break;
 	}
-	return carry_out(drain, batch);
+	return carry_out(drain, flight);
 }
 
-/* One interrupt decision for all that was published (specification 2.7.7.2). */
-static void interrupt_driver(struct vblk_drain *drain)
+/* Brings to the driver what has landed, and goes on with what has another call before it. */
+static void land(struct vblk_drain *drain)
 {
-	int raised = 0;
-	int ret;
+	struct vblk_backing *backing = drain->config.disk->backing;
+	struct vblk_air *air = drain->config.air;
+	struct vblk_flight *flight;
 
-	if (!vblk_lease_hold(&drain->lease))
+	while ((flight = vblk_air_land(air)) != NULL) {
+		ssize_t result = flight->call.result;
+
+		if (result == VBLK_CALL_NOT_MADE)
+			result = vblk_backing_perform(backing, &flight->call);
+		if (vblk_flight_next(&drain->io, flight, result))
+			(void)fly(drain, flight);
+		else
+			(void)vblk_drain_conclude(drain, flight);
+		if (!flight->airborne)
+			vblk_air_give_back(air, flight);
+	}
+}
+
+/* Hands over what was launched, and brings to the driver what has landed. */
+static void submit_and_land(struct vblk_drain *drain)
+{
+	struct vblk_air *air = drain->config.air;
+
+	if (!air)
 		return;
-	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
-	ret = vblk_queue_needs_interrupt(&drain->queue);
-	if (ret != 0)
-		raised = vblk_port_signal(drain->config.port);
-	vblk_lease_release(&drain->lease);
-	vblk_port_log(drain->config.port, raised);
-	if (ret < 0)
-		warn_limited(drain, "used_event is not in guest memory: interrupting to be safe");
+	do {
+		vblk_air_submit(air);
+		land(drain);
+	} while (air->unsent > 0);
+}
+
+/* Takes one chain from the ring. */
+static enum vblk_step serve_one(struct vblk_drain *drain, uint64_t *wait_ns)
+{
+	struct vblk_air *air = drain->config.air;
+	struct vblk_flight *flight;
+	enum vblk_step step;
+
+	if (!air)
+		return serve_with(drain, &drain->flight, wait_ns);
+	flight = vblk_air_take(air);
+	if (!flight)
+		return VBLK_STEP_FULL;
+	step = serve_with(drain, flight, wait_ns);
+	if (!flight->airborne)
+		vblk_air_give_back(air, flight);
+	if (air->unsent >= VBLK_AIR_BATCH)
+		submit_and_land(drain);
+	return step;
 }
 
 static const char no_control[] = "cannot control notifications: used ring is not in guest memory";
@@ -381,7 +275,7 @@ static void disable_notifications(struct vblk_drain *drain)
 	ret = vblk_queue_disable_notifications(&drain->queue);
 	vblk_lease_release(&drain->lease);
 	if (ret < 0)
-		warn_limited(drain, no_control);
+		vblk_drain_warn_limited(drain, no_control);
 }
 
 /*
@@ -397,7 +291,7 @@ static int enable_notifications(struct vblk_drain *drain)
 	ret = vblk_queue_enable_notifications(&drain->queue);
 	vblk_lease_release(&drain->lease);
 	if (ret < 0)
-		warn_limited(drain, no_control);
+		vblk_drain_warn_limited(drain, no_control);
 	return ret;
 }
 
@@ -409,11 +303,11 @@ static enum vblk_drain_result look_again(struct vblk_drain *drain)
 {
 	int ret = enable_notifications(drain);
 
-	if (ret == -EFAULT && is_strict(drain)) {
+	if (ret == -EFAULT && vblk_drain_is_strict(drain)) {
 		vblk_metrics_add_io_error(drain->config.disk->metrics);
-		warn(drain, "queue poisoned: the driver cannot be asked to notify",
-		     VBLK_FIELD_INT("error", ret));
-		(void)poison(drain);
+		vblk_drain_warn(drain, "queue poisoned: the driver cannot be asked to notify",
+				VBLK_FIELD_INT("error", ret));
+		(void)vblk_drain_poison(drain);
 	}
 	return ret > 0 ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
 }
@@ -428,8 +322,9 @@ static bool must_yield(const struct vblk_drain *drain)
  * Whether the driver has waited long enough for the interrupt. Asked behind each chain; the clock
  * is read only if there is a bound, and something to tell.
  */
-static bool is_overdue(struct vblk_drain *drain, struct batch *batch)
+static bool is_overdue(struct vblk_drain *drain)
 {
+	struct vblk_batch *batch = &drain->batch;
 	uint64_t now_ns;
 
 	if (drain->config.batch_ns == 0 || batch->published == 0)
@@ -443,36 +338,77 @@ static bool is_overdue(struct vblk_drain *drain, struct batch *batch)
 }
 
 /* Whether to end behind the chain that was just served, although there may be more. */
-static bool must_end(struct vblk_drain *drain, struct batch *batch)
+static bool must_end(struct vblk_drain *drain)
 {
-	return must_yield(drain) || is_overdue(drain, batch);
+	return must_yield(drain) || is_overdue(drain);
+}
+
+/* How many looks at the ring there are between two at the clock. */
+#define LOOKS 32
+
+/* The least that a look takes: a clock that stands still must not keep us for ever. */
+#define LOOK_NS 1
+
+/*
+ * Looks at an empty ring for a while before we ask for notifications, which cost both sides dearly.
+ * Returns whether there is something. Not while requests are airborne: their ends would wake us,
+ * and here nobody would see them.
+ */
+static bool linger(struct vblk_drain *drain)
+{
+	const struct vblk_clock *clock = &drain->config.disk->clock;
+	uint64_t time_ns = drain->linger.now_ns;
+	uint64_t end_ns;
+
+	if (time_ns == 0 || (drain->config.air && drain->config.air->airborne > 0))
+		return false;
+	vblk_drain_interrupt(drain);
+	end_ns = vblk_clock_now(clock) + time_ns;
+	for (uint64_t look = 0; look < time_ns / LOOK_NS; look++) {
+		if (vblk_queue_has_next(&drain->queue)) {
+			vblk_linger_hit(&drain->linger);
+			return true;
+		}
+		if (look % LOOKS == LOOKS - 1 &&
+		    (must_yield(drain) || vblk_clock_now(clock) >= end_ns))
+			break;
+		vblk_relax();
+	}
+	vblk_linger_miss(&drain->linger);
+	return false;
 }
 
 /*
  * Serves chains until one of the ends is reached. Finding the queue empty costs budget too: a
  * driver that announces a chain and takes it back, over and over, must not keep us here.
  */
-static enum vblk_drain_result serve(struct vblk_drain *drain, struct batch *batch,
-				    uint64_t *wait_ns)
+static enum vblk_drain_result serve(struct vblk_drain *drain, uint64_t *wait_ns)
 {
 	unsigned budget = drain->queue.layout.size;
-	enum step step;
+	enum vblk_step step;
 
 	for (; budget > 0; budget--) {
 		disable_notifications(drain);
 		do {
-			step = serve_one(drain, batch, wait_ns);
-		} while (step == STEP_SERVED && --budget > 0 && !must_end(drain, batch));
-		switch (step) {
-		case STEP_SERVED: /* a bound, which may be just the end of the queue too */
-			return look_again(drain);
-		case STEP_BROKEN:
+			step = serve_one(drain, wait_ns);
+		} while (step == VBLK_STEP_SERVED && --budget > 0 && !must_end(drain));
+		submit_and_land(drain);
+		if (drain->poisoned)
 			return VBLK_DRAIN_DONE;
-		case STEP_STALLED: /* a timer brings us back, whatever becomes of this */
+		switch (step) {
+		case VBLK_STEP_SERVED: /* a bound, which may be just the end of the queue too */
+			return look_again(drain);
+		case VBLK_STEP_BROKEN:
+			return VBLK_DRAIN_DONE;
+		case VBLK_STEP_STALLED: /* a timer brings us back, whatever becomes of this */
 			(void)enable_notifications(drain);
 			return VBLK_DRAIN_STALLED;
-		case STEP_EMPTY:
-			if (look_again(drain) == VBLK_DRAIN_DONE)
+		case VBLK_STEP_FULL: /* the next that lands brings us back */
+			if (drain->config.air->airborne == VBLK_AIR_MAX)
+				return VBLK_DRAIN_DONE;
+			break;
+		case VBLK_STEP_EMPTY:
+			if (!linger(drain) && look_again(drain) == VBLK_DRAIN_DONE)
 				return VBLK_DRAIN_DONE;
 			break;
 		}
@@ -480,101 +416,49 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, struct batch *batc
 	return VBLK_DRAIN_MORE;
 }
 
-/* The heads that another has left behind. Returns 0, -EFAULT, or what the record said. */
-static int adopt(struct vblk_drain *drain, uint16_t used_idx)
+/* With a limit on how long to look at an empty ring, notes when we sleep and wake. */
+static void note_wake(struct vblk_drain *drain)
 {
-	const struct vblk_journal *journal = &drain->config.journal;
-	int ret;
-
-	drain->adopted = calloc(1, sizeof(*drain->adopted));
-	if (!drain->adopted)
-		return -ENOMEM;
-	ret = journal->ops->open(journal->context, used_idx, drain->adopted);
-	if (ret < 0)
-		return ret;
-	for (uint16_t i = 0; i < drain->adopted->count; i++)
-		vblk_queue_adopt(&drain->queue, drain->adopted->head[i]);
-	return 0;
+	if (drain->linger.asleep)
+		vblk_linger_wake(&drain->linger, vblk_clock_now(&drain->config.disk->clock));
 }
 
-/*
- * Finds out where to go on. With a record of requests in flight, what was taken from the ring is
- * what was answered and what is on record, and the index that we were told counts for nothing.
- */
-static int open_ring(struct vblk_drain *drain)
+static void note_sleep(struct vblk_drain *drain)
 {
-	uint16_t next_avail = drain->config.next_avail;
-	uint16_t used_idx = 0;
-	int ret;
-
-	if (!vblk_lease_hold(&drain->lease))
-		return -ECANCELED;
-	ret = vblk_queue_used_idx(&drain->queue, &used_idx);
-	if (ret == 0 && drain->config.journal.ops) {
-		ret = adopt(drain, used_idx);
-		if (ret == 0)
-			next_avail = (uint16_t)(used_idx + drain->adopted->count);
-	}
-	vblk_lease_release(&drain->lease);
-	if (ret < 0)
-		return ret;
-	if (drain->adopted && drain->adopted->count > 0)
-		vblk_log_emit(&drain->config.disk->log, VBLK_LOG_INFO,
-			      "requests that were in flight are served again",
-			      VBLK_FIELD_UINT("instance", drain->config.disk->instance),
-			      VBLK_FIELD_UINT("queue", drain->config.index),
-			      VBLK_FIELD_UINT("count", drain->adopted->count),
-			      VBLK_FIELD_UINT("used_idx", used_idx));
-	vblk_queue_continue(&drain->queue, next_avail, used_idx);
-	drain->opened = true;
-	return 0;
-}
-
-/*
- * Whoever was before us may have been ended between an answer and its interrupt, and by the indices
- * alone that cannot be told. One interrupt too many does no harm; one that is missing is waited for
- * for ever.
- */
-static void announce(struct vblk_drain *drain)
-{
-	int raised;
-
-	if (!vblk_lease_hold(&drain->lease))
-		return;
-	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
-	raised = vblk_port_signal(drain->config.port);
-	vblk_lease_release(&drain->lease);
-	vblk_port_log(drain->config.port, raised);
-}
-
-/* A ring that nobody can go on with is as good as one that its driver has broken. */
-static void cannot_open(struct vblk_drain *drain, int error)
-{
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
-	warn(drain, "queue poisoned: its used ring or the record of requests in flight is unusable",
-	     VBLK_FIELD_INT("error", error));
-	(void)poison(drain);
+	if (drain->linger.max_ns > 0)
+		vblk_linger_sleep(&drain->linger, vblk_clock_now(&drain->config.disk->clock));
 }
 
 enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_ns)
 {
-	struct batch batch = { .published = 0 };
 	enum vblk_drain_result result;
 
+	if (drain->config.air)
+		land(drain);
 	if (!drain->queue.layout.ready || drain->poisoned)
 		return VBLK_DRAIN_DONE;
-	if (!drain->opened) {
-		int ret = open_ring(drain);
-
-		if (ret < 0) {
-			if (ret != -ECANCELED)
-				cannot_open(drain, ret);
-			return VBLK_DRAIN_DONE;
-		}
-		announce(drain);
-	}
-	result = serve(drain, &batch, wait_ns);
-	if (batch.published > 0)
-		interrupt_driver(drain);
+	if (!drain->opened && !vblk_drain_reopen(drain))
+		return VBLK_DRAIN_DONE;
+	note_wake(drain);
+	result = serve(drain, wait_ns);
+	vblk_drain_interrupt(drain);
+	if (result == VBLK_DRAIN_DONE)
+		note_sleep(drain);
 	return result;
+}
+
+void vblk_drain_land(struct vblk_drain *drain)
+{
+	submit_and_land(drain);
+	vblk_drain_interrupt(drain);
+}
+
+void vblk_drain_settle(struct vblk_drain *drain)
+{
+	struct vblk_air *air = drain->config.air;
+
+	while (air && air->airborne > 0) {
+		vblk_air_wait(air);
+		vblk_drain_land(drain);
+	}
 }

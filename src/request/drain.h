@@ -12,9 +12,11 @@
 
 #include <vblk/device.h>
 
+#include "request/air.h"
 #include "request/flight.h"
 #include "request/io.h"
 #include "request/journal.h"
+#include "request/linger.h"
 #include "request/port.h"
 
 /*
@@ -41,6 +43,16 @@ struct vblk_drain_config {
 	 * hand. 0: for as long as the drain takes.
 	 */
 	uint64_t batch_ns;
+	/*
+	 * How long to look at an empty ring, at most, before the driver is asked to notify, in
+	 * nanoseconds of the clock. 0: not at all.
+	 */
+	uint64_t poll_ns;
+	/*
+	 * Who makes the calls to the backing, many at a time; belongs to the drain from here on.
+	 * NULL: the drain itself, one after the other.
+	 */
+	struct vblk_air *air;
 	/* Ends a drain after the request in hand while true; outlives the drain. NULL: never. */
 	const atomic_bool *yield;
 	uint32_t index; /* which queue of the device */
@@ -70,11 +82,20 @@ struct vblk_drain_config {
 	void *retry_context;
 };
 
+/* What a drain has published, and since when the driver should hear of it. */
+struct vblk_batch {
+	unsigned published;
+	bool timed;	   /* since_ns is set */
+	uint64_t since_ns; /* when the first was there */
+};
+
 struct vblk_drain {
 	struct vblk_drain_config config;
 	struct vblk_lease lease;
 	struct vblk_queue queue;
 	struct vblk_throttle_member throttle;
+	struct vblk_batch batch;
+	struct vblk_linger linger;
 	bool opened;			    /* the first run has found out where to go on */
 	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */
 	uint16_t adopted_next;
@@ -82,11 +103,11 @@ struct vblk_drain {
 	bool stalled;  /* the next request waits for tokens; the gauge counts it */
 	struct vblk_chain chain;
 	struct vblk_io io;
-	struct vblk_flight flight; /* the request in hand */
+	struct vblk_flight flight; /* the request in hand, if calls are made one by one */
 };
 
 enum vblk_drain_result {
-	VBLK_DRAIN_DONE,    /* nothing left, or nothing that can be served */
+	VBLK_DRAIN_DONE,    /* nothing left that can be served, but for what is airborne */
 	VBLK_DRAIN_MORE,    /* a bound was reached, or we were asked to yield: come again */
 	VBLK_DRAIN_STALLED, /* the next request may pass after the time told */
 };
@@ -94,10 +115,10 @@ enum vblk_drain_result {
 /* Cannot fail. */
 void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *config);
 
-/* Takes the stall off the gauge and gives the references back. */
+/* Takes the stall off the gauge and gives the references back. Nothing may be airborne. */
 void vblk_drain_destroy(struct vblk_drain *drain);
 
-/* Of a config that no drain was made of: says so to who is to be told of its end. */
+/* Of a config that no drain was made of: gives back what the drain would have owned. */
 void vblk_drain_discard(const struct vblk_drain_config *config);
 
 /* Where the next drain has to go on: everything before was answered, dropped, or is in the journal.
@@ -111,5 +132,20 @@ uint16_t vblk_drain_next_avail(const struct vblk_drain *drain);
  * once for all that was published.
  */
 enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_ns);
+
+/*
+ * Becomes readable when a request has landed: time for vblk_drain_run, or, if the next request
+ * waits for tokens, for vblk_drain_land, which takes nothing from the ring. -1: nothing lands by
+ * itself.
+ */
+static inline int vblk_drain_fd(const struct vblk_drain *drain)
+{
+	return drain->config.air ? drain->config.air->aio->fd : -1;
+}
+
+void vblk_drain_land(struct vblk_drain *drain);
+
+/* Waits until everything has landed, and brings it to the driver. As long as the disk takes. */
+void vblk_drain_settle(struct vblk_drain *drain);
 
 #endif

@@ -42,6 +42,10 @@ struct vblk_flight {
 	struct vblk_transfer transfer;
 	uint64_t offset; /* of the data on the disk */
 
+	/* For who has many of them (request/air.h). */
+	bool airborne; /* somebody else makes the call */
+	struct vblk_flight *next_spare;
+
 	/* DISCARD and WRITE_ZEROES: what is left of the range in hand. */
 	uint16_t range;
 	uint64_t range_offset;

@@ -12,7 +12,7 @@
 
 #define KEYS                                                                           \
 	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features, engine (a comma in a value is written twice)"
+	"undeliverable, features, engine, poll-us (a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
 {
@@ -205,7 +205,11 @@ static void bad_placements_and_faults(void **state)
 		const char *text;
 		const char *message;
 	} table[] = {
-		{ "path=a,engine=uring", "engine=uring: sync or mmap is wanted" },
+		{ "path=a,engine=aio", "engine=aio: sync, uring or mmap is wanted" },
+		{ "path=a,poll-us=1000001",
+		  "poll-us=1000001: a number of microseconds up to 1000000 is wanted" },
+		{ "path=a,poll-us=soon",
+		  "poll-us=soon: a number of microseconds up to 1000000 is wanted" },
 		{ "path=a,features=some", "features=some: all or base is wanted" },
 		{ "path=a,undeliverable=keep",
 		  "undeliverable=keep: drop or needs-reset is wanted" },

@@ -49,7 +49,7 @@ static void expect_create_error(const struct vblk_device_options *options,
 static void test_create_refuses_senseless_options(void **state)
 {
 	static const struct vblk_device_options cases[] = {
-		{ .engine = (enum vblk_engine_kind)2 },
+		{ .engine = (enum vblk_engine_kind)3 },
 		{ .engine = (enum vblk_engine_kind) - 1 },
 		{ .on_undeliverable = (enum vblk_undeliverable)2 },
 		{ .serial = "twenty-one-bytes-long" },
@@ -466,7 +466,7 @@ static void test_destroy_gives_all_references_back(void **state)
 	unsigned released = 0;
 
 	(void)state;
-	for (int engine = VBLK_ENGINE_WORKER; engine <= VBLK_ENGINE_INLINE; engine++) {
+	for (int engine = VBLK_ENGINE_WORKER; engine <= VBLK_ENGINE_URING; engine++) {
 		const struct vblk_device_options options = {
 			.engine = (enum vblk_engine_kind)engine,
 		};

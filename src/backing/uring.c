@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ring. What was started and not submitted yet is also kept in a list of our own, in order: if
+ * the kernel refuses to take it, its entries are made void, and whoever started the calls is told
+ * that they were not made. Void entries are no-operations without an owner.
+ *
+ * The disk's file is not registered with the ring. That would spare a look at the table of files
+ * for each call; but the kernel takes its time over the end of a ring, also when the process is
+ * killed, and as long as that takes the file would stay open, and locked against whoever comes
+ * next.
+ */
+#include "backing/uring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+
+struct uring {
+	struct vblk_aio base;
+	struct vblk_backing *backing;
+	struct io_uring ring;
+
+	struct vblk_call *unsent; /* started, oldest first */
+	struct vblk_call **unsent_end;
+	struct vblk_call *refused; /* to be told that they were not made */
+};
+
+static struct uring *from_base(struct vblk_aio *aio)
+{
+	return (struct uring *)aio;
+}
+
+static void prepare(struct io_uring_sqe *sqe, const struct vblk_call *call, int fd)
+{
+	const struct iovec *iov = call->iov;
+	unsigned count = (unsigned)call->count;
+
+	switch (call->op) {
+	case VBLK_CALL_PREADV:
+		if (count == 1)
+			io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned)iov->iov_len,
+					   call->offset);
+		else
+			io_uring_prep_readv(sqe, fd, iov, count, call->offset);
+		break;
+	case VBLK_CALL_PWRITEV:
+		if (count == 1)
+			io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned)iov->iov_len,
+					    call->offset);
+		else
+			io_uring_prep_writev(sqe, fd, iov, count, call->offset);
+		break;
+	default:
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		break;
+	}
+}
+
+static bool is_known(const struct vblk_call *call)
+{
+	switch (call->op) {
+	case VBLK_CALL_PREADV:
+	case VBLK_CALL_PWRITEV:
+		return call->offset <= INT64_MAX && call->bytes <= INT32_MAX;
+	case VBLK_CALL_SYNC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
+{
+	struct uring *uring = from_base(aio);
+	struct io_uring_sqe *sqe;
+	int fd;
+
+	if (!is_known(call))
+		return -EAGAIN;
+	fd = vblk_backing_async_fd(uring->backing, call);
+	if (fd < 0)
+		return -EAGAIN;
+	sqe = io_uring_get_sqe(&uring->ring);
+	if (!sqe)
+		return -EAGAIN;
+	prepare(sqe, call, fd);
+	io_uring_sqe_set_data(sqe, call);
+	call->next = NULL;
+	*uring->unsent_end = call;
+	uring->unsent_end = &call->next;
+	return 0;
+}
+
+static struct vblk_call *pop_unsent(struct uring *uring)
+{
+	struct vblk_call *call = uring->unsent;
+
+	uring->unsent = call->next;
+	if (!uring->unsent)
+		uring->unsent_end = &uring->unsent;
+	return call;
+}
+
+/* The entries that the kernel has not taken, oldest first, are those of the calls in our list. */
+static void refuse_unsent(struct uring *uring)
+{
+	struct io_uring_sq *sq = &uring->ring.sq;
+	unsigned tail = sq->sqe_tail;
+
+	for (unsigned at = tail - io_uring_sq_ready(&uring->ring); at != tail; at++) {
+		struct io_uring_sqe *sqe = &sq->sqes[at & *sq->kring_mask];
+
+		io_uring_prep_nop(sqe);
+		io_uring_sqe_set_data(sqe, NULL);
+	}
+	while (uring->unsent) {
+		struct vblk_call *call = pop_unsent(uring);
+
+		call->result = VBLK_CALL_NOT_MADE;
+		call->next = uring->refused;
+		uring->refused = call;
+	}
+}
+
+/* What a submission returned: so many entries were taken, or why none was. */
+static void note_sent(struct uring *uring, int ret)
+{
+	for (; ret > 0 && uring->unsent; ret--)
+		(void)pop_unsent(uring);
+	if (ret < 0 && ret != -EINTR)
+		refuse_unsent(uring);
+}
+
+static void uring_submit(struct vblk_aio *aio)
+{
+	struct uring *uring = from_base(aio);
+
+	while (uring->unsent) {
+		int ret = io_uring_submit(&uring->ring);
+
+		note_sent(uring, ret == 0 ? -EAGAIN : ret);
+	}
+}
+
+static struct vblk_call *uring_reap(struct vblk_aio *aio)
+{
+	struct uring *uring = from_base(aio);
+	struct vblk_call *call = uring->refused;
+	struct io_uring_cqe *cqe;
+
+	if (call) {
+		uring->refused = call->next;
+		return call;
+	}
+	while (io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+		call = io_uring_cqe_get_data(cqe);
+		if (call) /* the kernel should have waited itself where it says "again" */
+			call->result = cqe->res == -EAGAIN ? VBLK_CALL_NOT_MADE : cqe->res;
+		io_uring_cqe_seen(&uring->ring, cqe);
+		if (call)
+			return call;
+	}
+	return NULL;
+}
+
+static void uring_wait(struct vblk_aio *aio)
+{
+	struct uring *uring = from_base(aio);
+
+	uring_submit(aio);
+	while (!uring->refused && io_uring_cq_ready(&uring->ring) == 0) {
+		int ret = io_uring_submit_and_wait(&uring->ring, 1);
+
+		if (ret < 0 && ret != -EINTR) {
+			struct pollfd readable = { .fd = uring->ring.ring_fd, .events = POLLIN };
+
+			(void)poll(&readable, 1, -1);
+		}
+	}
+}
+
+static void uring_destroy(struct vblk_aio *aio)
+{
+	struct uring *uring = from_base(aio);
+
+	io_uring_queue_exit(&uring->ring);
+	free(uring);
+}
+
+static const struct vblk_aio_ops uring_ops = {
+	.start = uring_start,
+	.submit = uring_submit,
+	.reap = uring_reap,
+	.wait = uring_wait,
+	.destroy = uring_destroy,
+};
+
+/*
+ * Without interrupts between processors for what we come to look for anyway; and one entry that is
+ * wrong does not hold up those behind it. Kernels before 5.19 know neither.
+ */
+static int open_ring(unsigned entries, struct io_uring *ring)
+{
+	int ret = io_uring_queue_init(entries, ring,
+				      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL);
+
+	return ret == -EINVAL ? io_uring_queue_init(entries, ring, 0) : ret;
+}
+
+int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vblk_aio **aio)
+{
+	struct uring *uring;
+	int ret;
+
+	if (vblk_backing_async_fd(backing, NULL) < 0)
+		return -EOPNOTSUPP;
+	uring = calloc(1, sizeof(*uring));
+	if (!uring)
+		return -ENOMEM;
+	ret = open_ring(entries, &uring->ring);
+	if (ret < 0) {
+		free(uring);
+		return ret;
+	}
+	uring->base.ops = &uring_ops;
+	uring->base.fd = uring->ring.ring_fd;
+	uring->backing = backing;
+	uring->unsent_end = &uring->unsent;
+	*aio = &uring->base;
+	return 0;
+}

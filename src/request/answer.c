@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a drain answers the driver: status byte and used element, the interrupt for a batch of them,
+ * NEEDS_RESET when the driver has broken the queue. All of it under the lease, and all messages
+ * behind it.
+ */
+#include <errno.h>
+#include <linux/virtio_mmio.h>
+
+#include "base/log.h"
+#include "metrics/metrics.h"
+#include "request/drain_parts.h"
+
+void vblk_drain_clear_stall(struct vblk_drain *drain)
+{
+	if (!drain->stalled)
+		return;
+	drain->stalled = false;
+	vblk_throttle_give_up(&drain->throttle);
+	vblk_metrics_stalled_dec(drain->config.disk->metrics);
+}
+
+enum vblk_step vblk_drain_poison(struct vblk_drain *drain)
+{
+	int ret = 0;
+
+	drain->poisoned = true;
+	vblk_drain_clear_stall(drain);
+	if (vblk_lease_hold(&drain->lease)) {
+		ret = vblk_port_signal_needs_reset(drain->config.port);
+		vblk_lease_release(&drain->lease);
+	}
+	vblk_port_log(drain->config.port, ret);
+	return VBLK_STEP_BROKEN;
+}
+
+bool vblk_drain_is_strict(const struct vblk_drain *drain)
+{
+	return drain->config.disk->on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
+}
+
+enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_request *request,
+			       const char *reason)
+{
+	uint16_t head = request->head;
+
+	vblk_queue_drop(&drain->queue, head);
+	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	if (vblk_drain_is_strict(drain)) {
+		vblk_drain_warn(drain, reason, VBLK_FIELD_UINT("head", head));
+		return vblk_drain_poison(drain);
+	}
+	vblk_drain_warn_limited(drain, reason, VBLK_FIELD_UINT("head", head));
+	return VBLK_STEP_SERVED;
+}
+
+/* A request whose answer is written and which the driver will never find in the used ring. */
+static enum vblk_step unpublished(struct vblk_drain *drain, uint16_t head, int error,
+				  const char *by)
+{
+	static const char reason[] = "cannot publish in the used ring";
+
+	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	if (vblk_drain_is_strict(drain)) {
+		vblk_drain_warn(drain, reason, VBLK_FIELD_UINT("head", head),
+				VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
+		return vblk_drain_poison(drain);
+	}
+	vblk_drain_warn_limited(drain, reason, VBLK_FIELD_UINT("head", head),
+				VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
+	return VBLK_STEP_SERVED;
+}
+
+/* Publishes a request, between the two entries that the record of requests in flight needs. */
+static int push(struct vblk_drain *drain, uint16_t head, uint32_t used_len)
+{
+	const struct vblk_journal *journal = &drain->config.journal;
+	int ret;
+
+	if (journal->ops)
+		journal->ops->prepare(journal->context, head);
+	ret = vblk_queue_push(&drain->queue, head, used_len);
+	if (journal->ops && ret == 0)
+		journal->ops->commit(journal->context, head, drain->queue.next_used);
+	return ret;
+}
+
+/*
+ * Writes the status byte and the used element. The lease is held. `by` says who made the answer:
+ * a gate, by what it refused, or a handler.
+ */
+static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_request *request,
+			      struct vblk_answer answer, const char *by)
+{
+	int ret;
+
+	ret = vblk_memory_copy_out(&drain->queue.view, request->status_addr, &answer.status, 1);
+	if (ret < 0) {
+		vblk_lease_release(&drain->lease);
+		vblk_io_log(&drain->io, request, &answer);
+		return vblk_drain_drop(drain, request, "status byte is not in guest memory");
+	}
+	ret = push(drain, request->head, answer.used_len);
+	vblk_lease_release(&drain->lease);
+	vblk_io_log(&drain->io, request, &answer);
+	if (ret < 0)
+		return unpublished(drain, request->head, ret, by);
+	drain->batch.published++;
+	return VBLK_STEP_SERVED;
+}
+
+enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
+				const struct vblk_verdict *verdict)
+{
+	if (verdict->reason) {
+		vblk_metrics_add_io_error(drain->config.disk->metrics);
+		vblk_drain_warn_limited(drain, verdict->reason,
+					VBLK_FIELD_UINT("head", request->head));
+	} else if (verdict->status == VIRTIO_BLK_S_OK) {
+		vblk_metrics_add_flush(drain->config.disk->metrics);
+	}
+	if (!vblk_lease_hold(&drain->lease))
+		return VBLK_STEP_BROKEN;
+	return publish(drain, request,
+		       (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
+		       verdict->reason ? verdict->reason : "classification");
+}
+
+enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
+{
+	const struct vblk_request *request = &flight->request;
+	struct vblk_answer answer;
+
+	if (drain->poisoned || !vblk_lease_hold(&drain->lease))
+		return VBLK_STEP_BROKEN;
+	answer = vblk_io_complete(&drain->io, request, &flight->transfer);
+	return publish(drain, request, answer, vblk_io_name(request));
+}
+
+void vblk_drain_interrupt(struct vblk_drain *drain)
+{
+	int raised = 0;
+	int ret;
+
+	if (drain->batch.published == 0)
+		return;
+	drain->batch = (struct vblk_batch){ .published = 0 };
+	if (!vblk_lease_hold(&drain->lease))
+		return;
+	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
+	ret = vblk_queue_needs_interrupt(&drain->queue);
+	if (ret != 0)
+		raised = vblk_port_signal(drain->config.port);
+	vblk_lease_release(&drain->lease);
+	vblk_port_log(drain->config.port, raised);
+	if (ret < 0)
+		vblk_drain_warn_limited(
+			drain, "used_event is not in guest memory: interrupting to be safe");
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "late_aio.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct late_aio *from_base(struct vblk_aio *aio)
+{
+	return (struct late_aio *)aio;
+}
+
+static int late_start(struct vblk_aio *aio, struct vblk_call *call)
+{
+	struct late_aio *late = from_base(aio);
+
+	if (late->refuse)
+		return -EAGAIN;
+	assert_true(late->unsent_count < LATE_MAX);
+	late->unsent[late->unsent_count++] = call;
+	late->started++;
+	return 0;
+}
+
+void late_aio_land(struct late_aio *late, unsigned index)
+{
+	struct vblk_call *call;
+
+	assert_true(index < late->under_way_count);
+	call = late->under_way[index];
+	late->under_way_count--;
+	memmove(&late->under_way[index], &late->under_way[index + 1],
+		(late->under_way_count - index) * sizeof(late->under_way[0]));
+	call->result = late->lose ? VBLK_CALL_NOT_MADE : vblk_backing_perform(late->backing, call);
+	late->landed[late->landed_count++] = call;
+}
+
+static void late_submit(struct vblk_aio *aio)
+{
+	struct late_aio *late = from_base(aio);
+
+	late->submits += late->unsent_count > 0;
+	for (unsigned i = 0; i < late->unsent_count; i++)
+		late->under_way[late->under_way_count++] = late->unsent[i];
+	late->unsent_count = 0;
+	while (!late->hold && late->under_way_count > 0)
+		late_aio_land(late, 0);
+}
+
+static struct vblk_call *late_reap(struct vblk_aio *aio)
+{
+	struct late_aio *late = from_base(aio);
+	struct vblk_call *call;
+
+	if (late->landed_count == 0)
+		return NULL;
+	call = late->landed[0];
+	late->landed_count--;
+	memmove(&late->landed[0], &late->landed[1], late->landed_count * sizeof(late->landed[0]));
+	return call;
+}
+
+static void late_wait(struct vblk_aio *aio)
+{
+	struct late_aio *late = from_base(aio);
+
+	late->waits++;
+	late_submit(aio);
+	if (late->landed_count == 0)
+		late_aio_land(late, 0);
+}
+
+static void late_destroy(struct vblk_aio *aio)
+{
+	struct late_aio *late = from_base(aio);
+
+	assert_int_equal(late->unsent_count + late->under_way_count + late->landed_count, 0);
+	free(late);
+}
+
+static const struct vblk_aio_ops late_ops = {
+	.start = late_start,
+	.submit = late_submit,
+	.reap = late_reap,
+	.wait = late_wait,
+	.destroy = late_destroy,
+};
+
+struct late_aio *late_aio_create(struct vblk_backing *backing)
+{
+	struct late_aio *late = calloc(1, sizeof(*late));
+
+	assert_non_null(late);
+	late->base = (struct vblk_aio){ &late_ops, -1 };
+	late->backing = backing;
+	return late;
+}
+
+struct vblk_air *late_aio_air(struct late_aio *late)
+{
+	struct vblk_air *air;
+
+	assert_int_equal(vblk_air_create(&late->base, &air), 0);
+	return air;
+}

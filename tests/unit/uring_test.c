@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls through io_uring on a real file: results, order, fallbacks. Skipped where there is no
+ * io_uring.
+ */
+#include "disk.h"
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "backing/uring.h"
+
+#ifdef HAVE_LIBURING
+#include <liburing.h>
+
+/* The linker puts this in the place of the library's (--wrap). */
+static int submit_error;
+
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	return submit_error ? submit_error : __real_io_uring_submit(ring);
+}
+#else
+static int submit_error; /* nobody looks: every test here is skipped */
+#endif
+
+#define FILE_SIZE 16384u
+#define ENTRIES	  8u
+
+struct rig {
+	int fd;
+	struct vblk_backing *backing;
+	struct vblk_aio *aio;
+	size_t fds; /* open before */
+};
+
+/* A file on a disk, whose calls all go through the ring; or one in memory. */
+static int open_somewhere(bool in_memory)
+{
+	char path[] = "/var/tmp/vblk-uring-XXXXXX";
+	int fd;
+
+	if (in_memory)
+		return memfd_create("vblk-uring", MFD_CLOEXEC);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+static void begin(struct rig *rig, bool in_memory)
+{
+	uint8_t content[FILE_SIZE];
+	int ret;
+
+	*rig = (struct rig){ .fds = process_fds() };
+	memset(content, 0xab, sizeof(content));
+	rig->fd = open_somewhere(in_memory);
+	assert_true(rig->fd >= 0);
+	assert_int_equal(pwrite(rig->fd, content, FILE_SIZE, 0), FILE_SIZE);
+	assert_int_equal(vblk_backing_open_fd(rig->fd, 0, &rig->backing), 0);
+	ret = vblk_uring_create(rig->backing, ENTRIES, &rig->aio);
+	if (ret == -ENOSYS || ret == -EPERM || ret == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(ret, 0);
+}
+
+static void end(struct rig *rig)
+{
+	vblk_aio_destroy(rig->aio);
+	vblk_backing_unref(rig->backing);
+	close(rig->fd);
+	assert_int_equal(process_fds(), rig->fds);
+}
+
+static struct vblk_call *wait_for_one(struct rig *rig)
+{
+	struct vblk_call *call = vblk_aio_reap(rig->aio);
+
+	if (!call) {
+		vblk_aio_wait(rig->aio);
+		call = vblk_aio_reap(rig->aio);
+	}
+	assert_non_null(call);
+	return call;
+}
+
+static void test_reads_writes_and_syncs(void **state)
+{
+	uint8_t out[1024], in[1024] = { 0 };
+	struct iovec write_vec[2] = { { out, 512 }, { out + 512, 512 } };
+	struct iovec read_vec = { in, 1024 };
+	struct vblk_call write = {
+		.op = VBLK_CALL_PWRITEV, .iov = write_vec, .count = 2, .offset = 512, .bytes = 1024
+	};
+	struct vblk_call read = {
+		.op = VBLK_CALL_PREADV, .iov = &read_vec, .count = 1, .offset = 512, .bytes = 1024
+	};
+	struct vblk_call sync = { .op = VBLK_CALL_SYNC };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	memset(out, 0x11, 512);
+	memset(out + 512, 0x22, 512);
+	assert_int_equal(vblk_aio_start(rig.aio, &write), 0);
+	assert_ptr_equal(wait_for_one(&rig), &write);
+	assert_int_equal(write.result, 1024);
+	assert_int_equal(vblk_aio_start(rig.aio, &sync), 0);
+	assert_ptr_equal(wait_for_one(&rig), &sync);
+	assert_int_equal(sync.result, 0);
+	assert_int_equal(vblk_aio_start(rig.aio, &read), 0);
+	assert_ptr_equal(wait_for_one(&rig), &read);
+	assert_int_equal(read.result, 1024);
+	assert_memory_equal(in, out, 1024);
+	end(&rig);
+}
+
+static void test_the_end_of_the_file(void **state)
+{
+	uint8_t in[1024];
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call call = { .op = VBLK_CALL_PREADV,
+				  .iov = &vec,
+				  .count = 1,
+				  .offset = FILE_SIZE - 100,
+				  .bytes = sizeof(in) };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, true);
+	assert_int_equal(vblk_aio_start(rig.aio, &call), 0);
+	assert_int_equal(wait_for_one(&rig)->result, 100);
+	call.offset = FILE_SIZE;
+	assert_int_equal(vblk_aio_start(rig.aio, &call), 0);
+	assert_int_equal(wait_for_one(&rig)->result, 0);
+	end(&rig);
+}
+
+static void test_errors_are_results(void **state)
+{
+	struct iovec vec = { (void *)16, 512 };
+	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 512 };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_aio_start(rig.aio, &call), 0);
+	assert_int_equal(wait_for_one(&rig)->result, -EFAULT);
+	end(&rig);
+}
+
+static void test_what_it_does_not_take(void **state)
+{
+	struct vblk_call discard = { .op = VBLK_CALL_DISCARD, .bytes = 512 };
+	struct vblk_call zeroes = { .op = VBLK_CALL_WRITE_ZEROES, .bytes = 512 };
+	struct vblk_call far_away = { .op = VBLK_CALL_PREADV, .offset = (uint64_t)INT64_MAX + 1 };
+	struct vblk_call sync = { .op = VBLK_CALL_SYNC };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_aio_start(rig.aio, &discard), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &zeroes), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &far_away), -EAGAIN);
+	assert_null(vblk_aio_reap(rig.aio));
+	end(&rig);
+	/* A file in memory is written and synced at once; only reads gain by batches. */
+	begin(&rig, true);
+	assert_int_equal(vblk_aio_start(rig.aio, &sync), -EAGAIN);
+	end(&rig);
+}
+
+/* More than the ring has room for are not taken, and those that were all come back. */
+static void test_a_full_ring(void **state)
+{
+	uint8_t in[ENTRIES + 1][512];
+	struct iovec vec[ENTRIES + 1];
+	struct vblk_call call[ENTRIES + 1];
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	for (unsigned i = 0; i <= ENTRIES; i++) {
+		vec[i] = (struct iovec){ in[i], 512 };
+		call[i] = (struct vblk_call){ .op = VBLK_CALL_PREADV,
+					      .iov = &vec[i],
+					      .count = 1,
+					      .offset = i * 512,
+					      .bytes = 512 };
+		assert_int_equal(vblk_aio_start(rig.aio, &call[i]), i < ENTRIES ? 0 : -EAGAIN);
+	}
+	for (unsigned i = 0; i < ENTRIES; i++)
+		assert_int_equal(wait_for_one(&rig)->result, 512);
+	assert_null(vblk_aio_reap(rig.aio));
+	for (unsigned i = 0; i < ENTRIES; i++)
+		assert_int_equal(in[i][511], 0xab);
+	end(&rig);
+}
+
+/* With rules, the calls that they are for are the injector's own, and it counts them all. */
+static void test_faults_are_made_by_the_injector(void **state)
+{
+	const struct vblk_faulty_rule rule =
+		FAULT(PREADV, ERROR, .value = EIO, .first = 2, .count = 1);
+	uint8_t in[512];
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 512 };
+	struct vblk_backing *faulty;
+	struct vblk_aio *aio;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_faulty_create(rig.backing, &rule, 1, NULL, &faulty), 0);
+	assert_int_equal(vblk_uring_create(faulty, ENTRIES, &aio), 0);
+	assert_int_equal(vblk_aio_start(aio, &call), 0);
+	vblk_aio_wait(aio);
+	assert_int_equal(vblk_aio_reap(aio)->result, 512);
+	assert_int_equal(vblk_aio_start(aio, &call), -EAGAIN);
+	assert_int_equal(vblk_backing_perform(faulty, &call), -EIO);
+	assert_int_equal(vblk_aio_start(aio, &call), 0);
+	vblk_aio_wait(aio);
+	assert_int_equal(vblk_aio_reap(aio)->result, 512);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_PREADV), 3);
+	vblk_aio_destroy(aio);
+	vblk_backing_unref(faulty);
+	end(&rig);
+}
+
+/* What the kernel does not take is not made later either, when it takes others. */
+static void test_calls_that_the_kernel_refuses(void **state)
+{
+	uint8_t byte = 0x77, in[2] = { 0 };
+	struct iovec write_vec = { &byte, 1 }, read_vec = { in, 2 };
+	struct vblk_call write = {
+		.op = VBLK_CALL_PWRITEV, .iov = &write_vec, .count = 1, .bytes = 1
+	};
+	struct vblk_call read = {
+		.op = VBLK_CALL_PREADV, .iov = &read_vec, .count = 1, .bytes = 2
+	};
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	submit_error = -ENOMEM;
+	assert_int_equal(vblk_aio_start(rig.aio, &write), 0);
+	vblk_aio_submit(rig.aio);
+	submit_error = 0;
+	assert_ptr_equal(vblk_aio_reap(rig.aio), &write);
+	assert_true(write.result == VBLK_CALL_NOT_MADE);
+	for (unsigned i = 0; i < 2 * ENTRIES; i++) {
+		assert_int_equal(vblk_aio_start(rig.aio, &read), 0);
+		assert_ptr_equal(wait_for_one(&rig), &read);
+		assert_int_equal(read.result, 2);
+	}
+	assert_null(vblk_aio_reap(rig.aio));
+	assert_int_equal(in[0], 0xab);
+	end(&rig);
+}
+
+static void test_a_disk_that_is_no_file(void **state)
+{
+	struct vblk_backing *memory = disk_create(4096, 0);
+	struct vblk_aio *aio;
+
+	(void)state;
+	assert_int_equal(vblk_uring_create(memory, ENTRIES, &aio), -EOPNOTSUPP);
+	vblk_backing_unref(memory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reads_writes_and_syncs),
+		cmocka_unit_test(test_the_end_of_the_file),
+		cmocka_unit_test(test_errors_are_results),
+		cmocka_unit_test(test_what_it_does_not_take),
+		cmocka_unit_test(test_a_full_ring),
+		cmocka_unit_test(test_faults_are_made_by_the_injector),
+		cmocka_unit_test(test_calls_that_the_kernel_refuses),
+		cmocka_unit_test(test_a_disk_that_is_no_file),
+	};
+
+	return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
+}
