@@ -9,8 +9,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <vblk/backing.h>
+
+#include "base/clock.h"
 
 /* What is wrong with a file that could not be opened, and what would be right; NULL: nobody's
  * fault. */
@@ -111,6 +114,24 @@ static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **ba
 	vblk_backing_unref(*backing);
 	*backing = faulty;
 	return 0;
+}
+
+#define LOOK_AGAIN_NS 10000000
+
+void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_NS };
+	uint32_t flags = spec->read_only ? VBLK_FILE_READ_ONLY : 0;
+	uint64_t end_ns = vblk_clock_now(NULL) + timeout_ms * UINT64_C(1000000);
+	struct vblk_backing *backing;
+
+	int ret;
+
+	while ((ret = vblk_backing_open_file(spec->path, flags, &backing)) == -EAGAIN &&
+	       vblk_clock_now(NULL) < end_ns)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	if (ret == 0)
+		vblk_backing_unref(backing);
 }
 
 int cmd_disk_open_backing(const struct cmd_disk_spec *spec, enum cmd_disk_faults faults,

@@ -21,6 +21,12 @@ enum cmd_disk_faults {
 	CMD_DISK_FAULTS_ANY_TIME, /* the backing is one of backing/faulty.h */
 };
 
+/*
+ * Waits until nobody else has the disk's file locked, at most so long. A process that was killed
+ * keeps its lock for as long as the kernel takes to finish what it had begun for it.
+ */
+void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms);
+
 /* Only opens and locks the file. As above. */
 VBLK_MUST_USE int cmd_disk_open_backing(const struct cmd_disk_spec *spec,
 					enum cmd_disk_faults faults, struct vblk_backing **backing,

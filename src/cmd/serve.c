@@ -26,7 +26,10 @@
 #include "cmd/serve.h"
 #include "cmd/stats.h"
 
-#define NAME	     "serve"
+#define NAME "serve"
+/* For the locks of a daemon that was killed, in whose place this one comes. */
+#define LOCK_PATIENCE_MS 2000
+
 #define MESSAGE_SIZE 2048
 
 /*
@@ -98,11 +101,13 @@ static int open_backings(struct serve *serve)
 
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
 		struct cmd_disk_spec *spec = &serve->options.specs[i];
-		int ret = cmd_disk_open_backing(spec,
-						serve->options.control ? CMD_DISK_FAULTS_ANY_TIME
-								       : CMD_DISK_FAULTS_GIVEN,
-						&serve->disks[i].backing, message, sizeof(message));
+		int ret;
 
+		cmd_disk_await(spec, LOCK_PATIENCE_MS);
+		ret = cmd_disk_open_backing(spec,
+					    serve->options.control ? CMD_DISK_FAULTS_ANY_TIME
+								   : CMD_DISK_FAULTS_GIVEN,
+					    &serve->disks[i].backing, message, sizeof(message));
 		if (ret) {
 			cmd_complain(NAME, "--disk: %s", message);
 			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;

@@ -19,7 +19,8 @@ uml_binary=${VBLK_UML:-linux.uml}
 uml_modules=${VBLK_UML_MODULES:-/usr/lib/uml/modules}
 vhost_memory=128M
 
-# VBLK_SANDBOX=off leaves the sandbox of `vblk serve` away.
+# VBLK_SANDBOX=off leaves the sandbox of `vblk serve` away. VBLK_ENGINE=uring or mmap is the engine of
+# its disks.
 
 # What has to be said of qemu-storage-daemon: its cache is never on at the start.
 backend_words=
@@ -81,6 +82,7 @@ start_backend() {
 	local image=$1 options=$2
 	local -a backend_command
 
+	[[ -z ${VBLK_ENGINE:-} ]] || options+=${options:+,}engine=$VBLK_ENGINE
 	if [[ $backend == qsd ]]; then
 		qsd_command "$@"
 	else
