@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bare_drain.h"
+#include "disk.h"
+#include "late_aio.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +41,8 @@ void bare_drain_create(struct bare_drain *bare, const struct guest_options *opti
 	config.layout.avail = bare->guest.options.avail;
 	config.layout.used = bare->guest.options.used;
 	config.event_idx = inline_options.event_idx;
+	if (disk_is_asynchronous())
+		config.air = late_aio_air(late_aio_create(bare->guest.backing));
 	vblk_drain_init(&bare->drain, &config);
 }
 

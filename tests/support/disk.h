@@ -17,6 +17,12 @@
 		.op = VBLK_FAULTY_##op_, .action = VBLK_FAULTY_##action_, ##__VA_ARGS__ \
 	}
 
+/*
+ * Whether the tests run on asynchronous disks (VBLK_TEST_URING is set): then disks are files, bare
+ * drains have somebody who makes their calls, and devices with a worker have io_uring.
+ */
+bool disk_is_asynchronous(void);
+
 /* `size` bytes of `fill`; the end is hard: reads across it are short, writes behind it fail. */
 struct vblk_backing *disk_create(uint64_t size, uint8_t fill);
 

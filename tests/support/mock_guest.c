@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "mock_guest.h"
+#include "disk.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -112,6 +113,8 @@ void guest_create(struct guest *guest, const struct guest_options *options,
 	device_options = guest->options.device;
 	if (!guest->options.all_features)
 		device_options.features = VBLK_FEATURES_BASE;
+	if (disk_is_asynchronous() && device_options.engine == VBLK_ENGINE_WORKER)
+		device_options.engine = VBLK_ENGINE_URING;
 	device_options.log = (struct vblk_log){ capture_log, guest, VBLK_LOG_DEBUG };
 	if (!guest->options.real_clock) {
 		device_options.clock = guest_clock;

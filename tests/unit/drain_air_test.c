@@ -31,6 +31,7 @@ static void begin_on(struct rig *rig, const struct guest_options *options,
 {
 	*rig = (struct rig){ 0 };
 	bare_drain_create(&rig->bare, options, disk);
+	vblk_air_destroy(rig->bare.drain.config.air);
 	rig->late = late_aio_create(rig->bare.guest.backing);
 	rig->bare.drain.config.air = late_aio_air(rig->late);
 }
