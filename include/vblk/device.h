@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The block device: virtio device type 2 (specification 5.2) with one split virtqueue.
+ * The block device: virtio device type 2 (specification 5.2) with one split virtqueue, or several.
  *
  * Life of a device:
  *
  *     vblk_device_create()      -> status 0, no thread
  *     vblk_device_set_memory()     the guest's memory, once
  *     vblk_mmio_write() ...        the driver negotiates, sets up the queue, sets DRIVER_OK:
- *                                  now the worker starts (engine VBLK_ENGINE_WORKER)
+ *                                  now the worker starts (engine VBLK_ENGINE_WORKER), one for
+ *                                  each queue
  *     ...                          notifications wake the worker, it does the I/O, publishes
  *                                  and raises interrupts
  *     Status := 0                  reset: the worker stops, all is as after create but for the
@@ -19,11 +20,11 @@
  * _destroy are called once and alone, and a device with VBLK_ENGINE_INLINE takes no lock at all, so
  * everything that concerns it comes from one thread at a time.
  *
- * Waiting: a reset (Status := 0) and vblk_device_destroy wait for the worker, at most as long as
- * `stop_timeout_ms`, and a reset holds the device's lock meanwhile. So for that time wait, too:
- * vblk_device_set_memory, _pause, _resume, _set_throttle and _set_placement, and those register
- * writes of other vCPUs that vblk/mmio.h names. All else here, and every register read, never
- * waits, but for vblk_device_wait_paused, whose purpose it is.
+ * Waiting: a reset (Status := 0) and vblk_device_destroy wait for the workers, all together at most
+ * as long as `stop_timeout_ms`, and a reset holds the device's lock meanwhile. So for that time
+ * wait, too: vblk_device_set_memory, _pause, _resume, _set_throttle and _set_placement, and those
+ * register writes of other vCPUs that vblk/mmio.h names. All else here, and every register read,
+ * never waits, but for vblk_device_wait_paused, whose purpose it is.
  *
  * Callbacks of a device (log, clock, interrupt, worker_lost, and the operations of its backing)
  * must not call into it, with one exception. With VBLK_ENGINE_INLINE the interrupt callback and the
@@ -31,9 +32,10 @@
  * may call whatever there is for this device, as the guest's code that they stand for would, save
  * vblk_device_destroy and vblk_device_wait_paused (nobody else could bring what it waits for).
  * Then:
- *   - a notification, vblk_device_run, vblk_device_resume and new limits are remembered. They
- *     return at once, do not serve the queue, and take effect when the outer call has ended its
- *     pass over the queue; vblk_device_next_deadline says "now" if there is something to do;
+ *   - a notification of any queue, vblk_device_run, vblk_device_resume and new limits are
+ *     remembered. They return at once, serve no queue, and take effect when the outer call has
+ *     ended its pass over the queue; vblk_device_next_deadline says "now" if there is something
+ *     to do;
  *   - a pause ends that pass after the request in hand; the rest begins, and is acknowledged,
  *     before the outer call returns;
  *   - a reset is over when it returns. The request in hand is carried out by the backing but not
@@ -48,9 +50,13 @@
 
 VBLK_BEGIN_DECLS
 
-/* Who takes requests off the queue. */
+/* Queues of a device, at most. */
+#define VBLK_DEVICE_QUEUES_MAX 16u
+
+/* Who takes requests off the queues. */
 enum vblk_engine_kind {
-	/* A thread of the device's own. A notification is one write to an eventfd. */
+	/* Threads of the device's own, one for each queue. A notification is one write to an
+	 * eventfd. */
 	VBLK_ENGINE_WORKER,
 	/* The thread that notifies. For single-threaded emulators; no thread, no lock. */
 	VBLK_ENGINE_INLINE,
@@ -90,6 +96,11 @@ struct vblk_throttle {
  * On which processors a worker runs. Taken up at its next start. Best effort: processors that do
  * not exist are skipped, and if nothing is left or the kernel refuses, a warning is logged and the
  * worker runs where it may.
+ *
+ * The workers of a device with several queues share `cpus`: they are dealt out in ascending order,
+ * one to queue 0, one to queue 1, and so on until there are none left; where there are fewer
+ * processors than queues, workers share one. So four queues on 0 and 1 run on 0, 1, 0, 1, and two
+ * queues on 0 to 3 run on 0 and 2, and on 1 and 3. Processors that do not exist take part in that.
  */
 struct vblk_placement {
 	bool pinned;	      /* run on processor `cpu` and nowhere else; `cpus` is ignored */
@@ -121,6 +132,14 @@ struct vblk_device_options {
 	enum vblk_feature_set features;
 
 	/*
+	 * Queues, at most VBLK_DEVICE_QUEUES_MAX; 0: 1. With more than one the device offers
+	 * VIRTIO_BLK_F_MQ, which is not in VBLK_FEATURES_BASE; a driver that does not accept it
+	 * finds one queue. Each has 256 entries at most and, with VBLK_ENGINE_WORKER, a worker of
+	 * its own; limits, counters and the interrupt are the device's.
+	 */
+	uint16_t queues;
+
+	/*
 	 * Size of the disk in bytes, at most 2^63-1. 0: what the backing says. It is rounded
 	 * down to whole sectors. It may exceed the backing: reads beyond its end give zeros,
 	 * writes there are up to the backing (a file grows).
@@ -144,7 +163,7 @@ struct vblk_device_options {
 	 */
 	uint32_t poll_us;
 
-	/* Longest wait for a worker to stop, in milliseconds. 0: 1000. */
+	/* Longest wait for the workers to stop, in milliseconds. 0: 1000. */
 	uint32_t stop_timeout_ms;
 
 	/*
@@ -182,12 +201,14 @@ struct vblk_device_options {
 	 * told by NEEDS_RESET and an interrupt; after -ETIMEDOUT, when it sets DRIVER_OK next.
 	 * `error`:
 	 *   -ETIMEDOUT  the worker did not stop in time, at a reset or destroy, and was abandoned:
-	 *               only a device created anew serves again. From the thread that stops it.
+	 *               only a device created anew serves again. From the thread that stops it,
+	 *               and once for all workers that it gives up then.
 	 *   otherwise   it could not be started (what pthread_create or a descriptor said), from
 	 *               the thread that sets DRIVER_OK or binds the memory; or a worker that ran
 	 *               cannot wait for events any more and ends (what epoll_wait said: somebody
 	 *               closed its descriptors), from the worker's own thread. A reset and
-	 *               DRIVER_OK start another.
+	 *               DRIVER_OK start another. If one of several workers cannot be started, those
+	 *               that were are stopped again; if one of several ends, the others serve on.
 	 * From the worker's thread it is called without the device's lock and perhaps at the same
 	 * time as anything else, a reset included, which waits for its return; otherwise with the
 	 * lock held. It must not call into the device in any case, must not block, and may be NULL.
@@ -202,7 +223,8 @@ struct vblk_device_options {
  *
  * Returns 0 and a device; or
  *   -EINVAL     a serial longer than 20 bytes, a burst without its rate or below it, an unknown
- *               engine or enumerator;
+ *               engine or enumerator, more than VBLK_DEVICE_QUEUES_MAX queues, or more than one
+ *               with VBLK_FEATURES_BASE;
  *   -EFBIG      a capacity above 2^63-1 bytes;
  *   -EROFS      the backing is read-only and the options are not;
  *   -EMFILE, -ENFILE, -ENOMEM.
@@ -243,8 +265,9 @@ VBLK_API int vblk_device_irq_fd(const struct vblk_device *device);
 /*
  * An eventfd whose signal is a notification of queue `queue`, made for KVM_IOEVENTFD on
  * QueueNotify (4 bytes, data match = queue index). Owned by the device, the same until
- * vblk_device_destroy, across resets. -EINVAL if there is no such queue, -ENOTSUP with
- * VBLK_ENGINE_INLINE, where nobody waits on it.
+ * vblk_device_destroy, across resets. -EINVAL if there is no such queue (they are those of the
+ * options, whether the driver uses them or not), -ENOTSUP with VBLK_ENGINE_INLINE, where nobody
+ * waits on it.
  */
 VBLK_API int vblk_device_kick_fd(const struct vblk_device *device, uint32_t queue);
 
@@ -264,16 +287,17 @@ VBLK_API struct vblk_metrics *vblk_device_metrics(const struct vblk_device *devi
  * For VBLK_ENGINE_INLINE: when vblk_device_run should be called next. Returns true and sets
  * *deadline_ns on the device's clock: the time when a request that waits for tokens may pass (at
  * most a second away), or now, if a pass over the queue reached its bound or something was asked
- * for from inside of it. False: nothing waits, or the device is paused or not started. To be asked
- * after each call that may have served the queue. Always false with VBLK_ENGINE_WORKER, which has
- * a timer of its own.
+ * for from inside of it; the earliest of all queues. False: nothing waits, or the device is paused
+ * or not started. To be asked after each call that may have served the queue. Always false with
+ * VBLK_ENGINE_WORKER, which has a timer of its own.
  */
 VBLK_API bool vblk_device_next_deadline(const struct vblk_device *device, uint64_t *deadline_ns);
 
 /*
- * For VBLK_ENGINE_INLINE: serves what can be served now, as a notification does; also what a
- * notification left over because it reached its bound. One call serves at most as many requests
- * as the queue is long. Harmless at any time and in any state.
+ * For VBLK_ENGINE_INLINE: serves what can be served now, in all queues, as a notification does;
+ * also what a notification left over because it reached its bound. One call passes once over each
+ * queue and there serves at most as many requests as the queue is long. Harmless at any time and in
+ * any state.
  */
 VBLK_API void vblk_device_run(struct vblk_device *device);
 
@@ -328,10 +352,10 @@ VBLK_API VBLK_MUST_USE int vblk_device_set_placement(struct vblk_device *device,
 /*
  * Sets the level, which asks the worker to rest after the request in hand, and does not wait for
  * that. Several calls count as one. Returns true if exactly one acknowledgement follows on the
- * parked eventfd for this call: when the worker has come to rest, or when that is moot, by a
- * resume, a reset, destroy or the loss of the worker. False if none does, because no worker runs
- * (the device is at rest, and will be when one starts) or a pause is on already.
- * With VBLK_ENGINE_INLINE the rest begins and is acknowledged within the call.
+ * parked eventfd for this call, however many queues there are: when the last worker has come to
+ * rest, or when that is moot, by a resume, a reset, destroy or the loss of the worker. False if
+ * none does, because no worker runs (the device is at rest, and will be when one starts) or a pause
+ * is on already. With VBLK_ENGINE_INLINE the rest begins and is acknowledged within the call.
  */
 VBLK_API bool vblk_device_pause(struct vblk_device *device);
 
@@ -343,7 +367,7 @@ VBLK_API bool vblk_device_pause(struct vblk_device *device);
  */
 VBLK_API bool vblk_device_resume(struct vblk_device *device);
 
-/* Whether the device is at rest: parked, or without a worker that runs. Lock-free. */
+/* Whether the device is at rest: each worker is parked or does not run. Lock-free. */
 VBLK_API bool vblk_device_is_paused(const struct vblk_device *device);
 
 /* Waits until the device is at rest. Returns 0 or -ETIMEDOUT. */

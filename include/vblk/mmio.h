@@ -5,7 +5,7 @@
  * An embedder maps VBLK_MMIO_SIZE bytes of guest-physical address space to these two functions.
  * Any thread may call them, vCPU threads above all, also several at once: the device serialises
  * what needs it, and neither call waits for the disk. The one exception is a write of 0 to
- * Status (a reset), which waits for the worker to finish its current request, at most for the
+ * Status (a reset), which waits for the workers to finish their current requests, at most for the
  * device's stop timeout. While it waits, so do other writes to Status, to DriverFeatures, and to
  * QueueNum, QueueReady and the queue's addresses. Reads, QueueNotify, InterruptACK and the
  * selectors never wait.

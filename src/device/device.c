@@ -21,10 +21,19 @@ static void take_options(struct vblk_device *device, const struct vblk_device_op
 	device->offer = (struct vblk_offer){
 		.disk = device->disk,
 		.set = options->features,
-		.queues = VBLK_QUEUE_COUNT,
+		.queues = device->queue_count,
 	};
 	device->offered = vblk_features_offered(&device->offer);
-	vblk_queue_layout_reset(&device->layout, VBLK_DEVICE_QUEUE_SIZE);
+	vblk_device_reset_queues(device);
+}
+
+/* Without MQ, which is not in the base, a driver would find no other queue than the first. */
+static int count_queues(const struct vblk_device_options *options, uint16_t *count)
+{
+	*count = options->queues ? options->queues : 1;
+	if (*count > VBLK_DEVICE_QUEUES_MAX)
+		return -EINVAL;
+	return *count > 1 && options->features == VBLK_FEATURES_BASE ? -EINVAL : 0;
 }
 
 static int create_engine(enum vblk_engine_kind kind, struct vblk_engine **engine)
@@ -39,10 +48,24 @@ static int create_engine(enum vblk_engine_kind kind, struct vblk_engine **engine
 	return -EINVAL;
 }
 
-/* Frees what has been made so far; the engine, if any, is idle. */
+static int create_queues(struct vblk_device *device, enum vblk_engine_kind kind)
+{
+	int ret = vblk_park_create(&device->park);
+
+	for (uint16_t i = 0; i < device->queue_count && ret == 0; i++) {
+		ret = create_engine(kind, &device->queue[i].engine);
+		if (ret == 0)
+			vblk_park_join(device->queue[i].engine->park, device->park);
+	}
+	return ret;
+}
+
+/* Frees what has been made so far; the engines, if any, are idle. */
 static void free_device(struct vblk_device *device)
 {
-	vblk_engine_destroy(device->engine);
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		vblk_engine_destroy(device->queue[i].engine);
+	vblk_park_unref(device->park);
 	vblk_port_unref(device->port);
 	vblk_memory_unref(device->memory);
 	vblk_disk_unref(device->disk);
@@ -61,7 +84,11 @@ int vblk_device_create(const struct vblk_device_options *options, struct vblk_ba
 		return -ENOMEM;
 	pthread_mutex_init(&dev->lock, NULL);
 	pthread_mutex_init(&dev->config_lock, NULL);
-	ret = vblk_disk_create(options, backing, &dev->disk);
+	ret = count_queues(options, &dev->queue_count);
+	if (ret < 0)
+		dev->queue_count = 0;
+	if (ret == 0)
+		ret = vblk_disk_create(options, backing, &dev->disk);
 	if (ret == 0) {
 		take_options(dev, options);
 		vblk_cpus_set_home(&dev->cpus);
@@ -72,7 +99,7 @@ int vblk_device_create(const struct vblk_device_options *options, struct vblk_ba
 				       &options->log, dev->disk->metrics, &dev->port);
 	if (ret == 0) {
 		vblk_port_set_owner(dev->port, dev->disk->instance, &dev->disk->clock);
-		ret = create_engine(options->engine, &dev->engine);
+		ret = create_queues(dev, options->engine);
 	}
 	if (ret < 0) {
 		free_device(dev);
@@ -120,9 +147,9 @@ int vblk_device_irq_fd(const struct vblk_device *device)
 
 int vblk_device_kick_fd(const struct vblk_device *device, uint32_t queue)
 {
-	if (queue >= VBLK_QUEUE_COUNT)
+	if (queue >= device->queue_count)
 		return -EINVAL;
-	return vblk_engine_kick_fd(device->engine);
+	return vblk_engine_kick_fd(device->queue[queue].engine);
 }
 
 uint64_t vblk_device_capacity(const struct vblk_device *device)
@@ -142,10 +169,22 @@ struct vblk_metrics *vblk_device_metrics(const struct vblk_device *device)
 
 bool vblk_device_next_deadline(const struct vblk_device *device, uint64_t *deadline_ns)
 {
-	return vblk_engine_next_deadline(device->engine, deadline_ns);
+	bool any = false;
+
+	for (uint16_t i = 0; i < device->queue_count; i++) {
+		uint64_t own;
+
+		if (!vblk_engine_next_deadline(device->queue[i].engine, &own))
+			continue;
+		if (!any || own < *deadline_ns)
+			*deadline_ns = own;
+		any = true;
+	}
+	return any;
 }
 
 void vblk_device_run(struct vblk_device *device)
 {
-	vblk_engine_run(device->engine);
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		vblk_engine_run(device->queue[i].engine);
 }

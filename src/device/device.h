@@ -24,11 +24,15 @@
 #include "queue/queue.h"
 #include "request/port.h"
 
-/* Queues of a device; the request queue has index 0. */
-#define VBLK_QUEUE_COUNT 1u
-
 /* Entries of a queue, at most and unless the driver wants fewer (QueueNumMax). */
 #define VBLK_DEVICE_QUEUE_SIZE 256u
+
+/* One queue, and who drains it. */
+struct vblk_device_queue {
+	struct vblk_engine *engine;
+	struct vblk_queue_layout layout; /* under the device's lock */
+	atomic_bool ready;		 /* what layout.ready says, for those who read */
+};
 
 struct vblk_device {
 	/* Constant from creation on. */
@@ -40,14 +44,16 @@ struct vblk_device {
 	struct vblk_disk *disk; /* owned reference */
 	struct vblk_offer offer;
 	struct vblk_port *port;
-	struct vblk_engine *engine;
+	struct vblk_park *park; /* of the whole device: owned reference */
+	uint16_t queue_count;
+	struct vblk_device_queue queue[VBLK_DEVICE_QUEUES_MAX];
 
 	/* Without the lock. */
 	_Atomic uint32_t device_features_sel;
 	_Atomic uint32_t driver_features_sel;
 	_Atomic uint32_t queue_sel;
 	_Atomic uint32_t config_generation;
-	atomic_bool queue_ready; /* what layout.ready says, for those who read */
+	_Atomic uint32_t queues_found; /* by the driver: one, once it has not accepted MQ */
 	atomic_bool memory_bound;
 	atomic_bool unbound_warned; /* one warning about missing memory between resets */
 
@@ -57,9 +63,11 @@ struct vblk_device {
 	pthread_mutex_t lock;
 	struct vblk_memory *memory;
 	uint64_t accepted; /* the driver's features */
-	struct vblk_queue_layout layout;
 	struct vblk_cpus cpus;
-	bool dead; /* a worker was abandoned: none is started again */
+	bool paused;	/* the level of pause and resume */
+	bool dead;	/* a worker was abandoned: none is started again */
+	bool busy;	/* an inline engine has a drain on the stack */
+	uint32_t lives; /* resets so far */
 };
 
 /*
@@ -94,7 +102,10 @@ uint32_t vblk_device_read_features(const struct vblk_device *device);
 void vblk_device_select_driver_features(struct vblk_device *device, uint32_t sel);
 void vblk_device_write_features(struct vblk_device *device, uint32_t value);
 
-/* The queue that the queue operations mean. There is one, with index 0. Lock-free. */
+/*
+ * The queue that the queue operations mean. A driver that has set FEATURES_OK without MQ finds one,
+ * with index 0. Lock-free.
+ */
 void vblk_device_select_queue(struct vblk_device *device, uint32_t index);
 uint32_t vblk_device_queue_size_max(const struct vblk_device *device);
 bool vblk_device_queue_is_ready(const struct vblk_device *device);
@@ -127,15 +138,19 @@ void vblk_device_read_config(struct vblk_device *device, uint64_t offset, void *
 /* --- Inside the core: lifecycle.c, with the lock held --- */
 
 /*
- * Starts the engine if the driver is ready and memory is bound. Returns 0, also when it is too
- * early; or why there is no engine: a negative errno, of which driver and embedder have been told.
+ * Starts the engines if the driver is ready and memory is bound: that of queue 0, and those of the
+ * other queues that are ready. All of them or none. Returns 0, also when it is too early; or why
+ * they do not run: a negative errno, of which driver and embedder have been told.
  */
 int vblk_device_start(struct vblk_device *device);
 
-/* Stops it, within the stop timeout. */
+/* Stops what runs, all within one stop timeout, and ends a pause. */
 void vblk_device_stop(struct vblk_device *device);
 
 /* Status := 0. */
 void vblk_device_reset(struct vblk_device *device);
+
+/* As at creation: not ready, no addresses, all queues to be found. */
+void vblk_device_reset_queues(struct vblk_device *device);
 
 #endif

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Start, stop, reset and what changes a device while it runs: the engine runs from the moment the
- * driver sets DRIVER_OK (and memory is bound) to the next reset.
+ * Start, stop, reset and what changes a device while it runs: the engines, one for each queue, run
+ * from the moment the driver sets DRIVER_OK (and memory is bound) to the next reset. They share
+ * nothing but the disk and the port, and are started and stopped together.
+ *
+ * With the inline engine a drain runs on our stack, and what it calls may come back to us: so a
+ * loop over the queues looks after each of them whether it is still wanted.
  *
  * A device whose worker could not be stopped is dead. The old worker's last write may still be on
  * its way to the disk and could land on newer data, so no other worker may follow it; a driver
@@ -13,7 +17,8 @@
 
 #include "device/device.h"
 
-static void describe(const struct vblk_device *device, struct vblk_drain_config *config)
+static void describe(const struct vblk_device *device, uint16_t index,
+		     struct vblk_drain_config *config)
 {
 	*config = (struct vblk_drain_config){
 		.disk = device->disk,
@@ -21,10 +26,37 @@ static void describe(const struct vblk_device *device, struct vblk_drain_config 
 		.stable_writes = vblk_writes_are_stable(device->accepted),
 		.memory = device->memory,
 		.port = device->port,
-		.layout = device->layout,
+		.layout = device->queue[index].layout,
 		.event_idx = device->accepted >> VIRTIO_RING_F_EVENT_IDX & 1,
-		.index = 0,
+		.index = index,
 	};
+}
+
+static int start_queue(struct vblk_device *device, uint16_t index)
+{
+	struct vblk_engine_host host = {
+		.lost = device->worker_lost,
+		.lost_context = device->worker_lost_context,
+		.busy = &device->busy,
+	};
+	struct vblk_drain_config config;
+
+	describe(device, index, &config);
+	vblk_cpus_deal(&device->cpus, index, device->queue_count, &host.cpus);
+	return vblk_engine_start(device->queue[index].engine, &config, &host);
+}
+
+/* A reset from within the first queue's drain ends what it was started for. */
+static int start_queues(struct vblk_device *device)
+{
+	uint32_t life = device->lives;
+	int ret = start_queue(device, 0);
+
+	for (uint16_t i = 1; i < device->queue_count && ret == 0 && device->lives == life; i++) {
+		if (device->queue[i].layout.ready)
+			ret = start_queue(device, i);
+	}
+	return ret;
 }
 
 static void report_loss(struct vblk_device *device, int error)
@@ -33,14 +65,63 @@ static void report_loss(struct vblk_device *device, int error)
 		device->worker_lost(device->worker_lost_context, error);
 }
 
+/* Milliseconds until `deadline_ns` on CLOCK_MONOTONIC, rounded up. */
+static uint32_t milliseconds_until(uint64_t deadline_ns)
+{
+	static const struct vblk_clock clock;
+	uint64_t now_ns = vblk_clock_now(&clock);
+
+	if (now_ns >= deadline_ns)
+		return 0;
+	return (uint32_t)((deadline_ns - now_ns + VBLK_NSEC_PER_MSEC - 1) / VBLK_NSEC_PER_MSEC);
+}
+
+/*
+ * All are told before one is waited for: they end while the slowest does, and when that one has
+ * used up the time, a look at the others is enough.
+ */
+void vblk_device_stop(struct vblk_device *device)
+{
+	static const struct vblk_clock clock;
+	uint64_t deadline_ns =
+		vblk_clock_now(&clock) + device->stop_timeout_ms * VBLK_NSEC_PER_MSEC;
+	int error = 0;
+
+	device->paused = false;
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		vblk_engine_ask_to_stop(device->queue[i].engine);
+	for (uint16_t i = 0; i < device->queue_count; i++) {
+		int ret =
+			vblk_engine_stop(device->queue[i].engine, milliseconds_until(deadline_ns));
+
+		if (ret < 0)
+			error = ret;
+	}
+	if (error == 0)
+		return;
+	device->dead = true;
+	report_loss(device, error);
+}
+
+/* Returns whether one acknowledgement follows, for all queues together. */
+static bool pause_queues(struct vblk_device *device)
+{
+	bool follows = false;
+
+	device->paused = true;
+	vblk_park_hold_ack(device->park);
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		follows |= vblk_engine_pause(device->queue[i].engine);
+	vblk_park_release_ack(device->park);
+	return follows;
+}
+
 /*
  * NEEDS_RESET comes last: with the inline engine its interrupt may reset the device, and whatever
  * came behind that would be said of another life.
  */
 int vblk_device_start(struct vblk_device *device)
 {
-	struct vblk_drain_config config;
-	struct vblk_engine_host host;
 	int ret;
 
 	if (!(vblk_device_status(device) & VIRTIO_CONFIG_S_DRIVER_OK) || !device->memory)
@@ -52,15 +133,10 @@ int vblk_device_start(struct vblk_device *device)
 		return -EIO;
 	}
 	vblk_throttle_group_refill(device->disk->throttle);
-	describe(device, &config);
-	host = (struct vblk_engine_host){
-		.cpus = device->cpus,
-		.lost = device->worker_lost,
-		.lost_context = device->worker_lost_context,
-	};
-	ret = vblk_engine_start(device->engine, &config, &host);
+	ret = start_queues(device);
 	if (ret == 0)
 		return 0;
+	vblk_device_stop(device); /* those that were started */
 	vblk_device_log_guest(device, VBLK_LOG_ERROR, "cannot start the worker",
 			      VBLK_FIELD_INT("error", ret));
 	report_loss(device, ret);
@@ -68,14 +144,15 @@ int vblk_device_start(struct vblk_device *device)
 	return ret;
 }
 
-void vblk_device_stop(struct vblk_device *device)
+void vblk_device_reset_queues(struct vblk_device *device)
 {
-	int ret = vblk_engine_stop(device->engine, device->stop_timeout_ms);
+	for (uint16_t i = 0; i < device->queue_count; i++) {
+		struct vblk_device_queue *queue = &device->queue[i];
 
-	if (ret == 0)
-		return;
-	device->dead = true;
-	report_loss(device, ret);
+		vblk_queue_layout_reset(&queue->layout, VBLK_DEVICE_QUEUE_SIZE);
+		atomic_store_explicit(&queue->ready, false, memory_order_relaxed);
+	}
+	atomic_store_explicit(&device->queues_found, device->queue_count, memory_order_relaxed);
 }
 
 void vblk_device_reset(struct vblk_device *device)
@@ -84,12 +161,13 @@ void vblk_device_reset(struct vblk_device *device)
 	atomic_store_explicit(&device->driver_features_sel, 0, memory_order_relaxed);
 	atomic_store_explicit(&device->queue_sel, 0, memory_order_relaxed);
 	device->accepted = 0;
+	device->lives++;
 	atomic_fetch_add_explicit(&device->config_generation, 1, memory_order_release);
 	vblk_device_stop(device);
-	vblk_queue_layout_reset(&device->layout, VBLK_DEVICE_QUEUE_SIZE);
-	atomic_store_explicit(&device->queue_ready, false, memory_order_relaxed);
+	vblk_device_reset_queues(device);
 	/* Nobody drains any more: from here on nothing can set what is cleared. */
-	vblk_engine_forget(device->engine);
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		vblk_engine_forget(device->queue[i].engine);
 	vblk_port_reset(device->port);
 	vblk_config_start(device->disk, 0);
 	atomic_store_explicit(&device->unbound_warned, false, memory_order_relaxed);
@@ -100,39 +178,45 @@ bool vblk_device_pause(struct vblk_device *device)
 	bool follows;
 
 	vblk_device_lock(device);
-	follows = vblk_engine_pause(device->engine);
+	follows = pause_queues(device);
 	vblk_device_unlock(device);
 	return follows;
 }
 
+/*
+ * A queue that is served within this call may pause the device again: then the others, which are
+ * paused still, stay so.
+ */
 bool vblk_device_resume(struct vblk_device *device)
 {
-	bool live;
+	bool live = false;
 
 	vblk_device_lock(device);
-	live = vblk_engine_resume(device->engine);
+	device->paused = false;
+	for (uint16_t i = 0; i < device->queue_count && !device->paused; i++)
+		live |= vblk_engine_resume(device->queue[i].engine);
 	vblk_device_unlock(device);
 	return live;
 }
 
 bool vblk_device_is_paused(const struct vblk_device *device)
 {
-	return vblk_park_is_paused(device->engine->park);
+	return vblk_park_is_paused(device->park);
 }
 
 int vblk_device_wait_paused(struct vblk_device *device, uint32_t timeout_ms)
 {
-	return vblk_park_wait(device->engine->park, timeout_ms);
+	return vblk_park_wait(device->park, timeout_ms);
 }
 
 int vblk_device_set_parked_fd(struct vblk_device *device, int fd)
 {
-	return vblk_park_set_fd(device->engine->park, fd);
+	return vblk_park_set_fd(device->park, fd);
 }
 
 struct vblk_park *vblk_device_park(const struct vblk_device *device)
 {
-	return device->engine->park;
+	return device->park;
 }
 
 int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throttle *throttle)
@@ -144,7 +228,8 @@ int vblk_device_set_throttle(struct vblk_device *device, const struct vblk_throt
 		return ret;
 	vblk_device_lock(device);
 	vblk_throttle_group_change(device->disk->throttle, throttle);
-	vblk_engine_retry(device->engine);
+	for (uint16_t i = 0; i < device->queue_count; i++)
+		vblk_engine_retry(device->queue[i].engine);
 	vblk_device_unlock(device);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a transport's registers do to the device. */
+#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
@@ -86,29 +87,45 @@ void vblk_device_write_features(struct vblk_device *device, uint32_t value)
 	vblk_device_unlock(device);
 }
 
+/* Whether there is such a queue for this driver. */
+static bool is_found(const struct vblk_device *device, uint32_t index)
+{
+	return index < atomic_load_explicit(&device->queues_found, memory_order_relaxed);
+}
+
 uint32_t vblk_device_queue_size_max(const struct vblk_device *device)
 {
-	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT ? VBLK_DEVICE_QUEUE_SIZE : 0;
+	return is_found(device, selected(&device->queue_sel)) ? VBLK_DEVICE_QUEUE_SIZE : 0;
 }
 
 bool vblk_device_queue_is_ready(const struct vblk_device *device)
 {
-	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT &&
-	       atomic_load_explicit(&device->queue_ready, memory_order_relaxed);
+	uint32_t index = selected(&device->queue_sel);
+
+	return is_found(device, index) &&
+	       atomic_load_explicit(&device->queue[index].ready, memory_order_relaxed);
 }
 
-/* Whether the driver may change the selected queue now. The lock is held. */
-static bool queue_is_open(const struct vblk_device *device)
+/*
+ * The selected queue, if the driver may change it now; NULL otherwise. The lock is held, but the
+ * selector may move under us: it is read once.
+ */
+static struct vblk_device_queue *open_queue(struct vblk_device *device)
 {
-	return selected(&device->queue_sel) < VBLK_QUEUE_COUNT &&
-	       vblk_status_queues_open(vblk_device_status(device));
+	uint32_t index = selected(&device->queue_sel);
+
+	if (!is_found(device, index) || !vblk_status_queues_open(vblk_device_status(device)))
+		return NULL;
+	return &device->queue[index];
 }
 
 void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size)
 {
+	struct vblk_device_queue *queue;
+
 	vblk_device_lock(device);
-	if (queue_is_open(device) &&
-	    vblk_queue_layout_set_size(&device->layout, size, VBLK_DEVICE_QUEUE_SIZE) < 0)
+	queue = open_queue(device);
+	if (queue && vblk_queue_layout_set_size(&queue->layout, size, VBLK_DEVICE_QUEUE_SIZE) < 0)
 		vblk_device_log_guest(device, VBLK_LOG_WARN, "driver wrote an illegal queue size",
 				      VBLK_FIELD_UINT("size", size));
 	vblk_device_unlock(device);
@@ -116,10 +133,13 @@ void vblk_device_set_queue_size(struct vblk_device *device, uint16_t size)
 
 void vblk_device_set_queue_ready(struct vblk_device *device, bool ready)
 {
+	struct vblk_device_queue *queue;
+
 	vblk_device_lock(device);
-	if (queue_is_open(device)) {
-		device->layout.ready = ready;
-		atomic_store_explicit(&device->queue_ready, ready, memory_order_relaxed);
+	queue = open_queue(device);
+	if (queue) {
+		queue->layout.ready = ready;
+		atomic_store_explicit(&queue->ready, ready, memory_order_relaxed);
 	}
 	vblk_device_unlock(device);
 }
@@ -127,8 +147,11 @@ void vblk_device_set_queue_ready(struct vblk_device *device, bool ready)
 void vblk_device_set_queue_address(struct vblk_device *device, vblk_layout_setter set,
 				   enum vblk_half half, uint32_t value)
 {
+	struct vblk_device_queue *queue;
+
 	vblk_device_lock(device);
-	if (queue_is_open(device) && set(&device->layout, half, value) < 0)
+	queue = open_queue(device);
+	if (queue && set(&queue->layout, half, value) < 0)
 		vblk_device_log_guest(device, VBLK_LOG_WARN,
 				      "driver wrote a misaligned ring address",
 				      VBLK_FIELD_HEX("half", value));
@@ -137,13 +160,13 @@ void vblk_device_set_queue_address(struct vblk_device *device, vblk_layout_sette
 
 void vblk_device_notify(struct vblk_device *device, uint32_t index)
 {
-	if (index >= VBLK_QUEUE_COUNT)
+	if (!is_found(device, index))
 		return;
 	if (!atomic_load_explicit(&device->memory_bound, memory_order_acquire) &&
 	    !atomic_exchange_explicit(&device->unbound_warned, true, memory_order_relaxed))
 		vblk_device_log_guest(device, VBLK_LOG_WARN,
 				      "driver notified a device that has no guest memory");
-	vblk_engine_notify(device->engine);
+	vblk_engine_notify(device->queue[index].engine);
 }
 
 uint32_t vblk_device_interrupt_status(const struct vblk_device *device)
@@ -233,6 +256,16 @@ static void log_status(const struct vblk_device *device, enum vblk_status_verdic
 	}
 }
 
+/* The driver has chosen its features: what follows from them before DRIVER_OK. */
+static void take_features(struct vblk_device *device)
+{
+	bool several = device->accepted >> VIRTIO_BLK_F_MQ & 1;
+
+	vblk_config_start(device->disk, device->accepted);
+	if (!several)
+		atomic_store_explicit(&device->queues_found, 1, memory_order_relaxed);
+}
+
 /* A write of a value that is not 0. The lock is held; only a drain changes the register too. */
 static void step_status(struct vblk_device *device, uint32_t value)
 {
@@ -250,7 +283,7 @@ static void step_status(struct vblk_device *device, uint32_t value)
 							    memory_order_acquire)) {
 			log_status(device, verdict, current, value);
 			if (value & ~current & VIRTIO_CONFIG_S_FEATURES_OK)
-				vblk_config_start(device->disk, device->accepted);
+				take_features(device);
 			/* What hinders it from starting, driver and embedder have been told. */
 			if (value == VBLK_STATUS_RUNNING)
 				(void)vblk_device_start(device);

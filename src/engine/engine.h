@@ -29,11 +29,17 @@ struct vblk_engine_host {
 	 */
 	void (*lost)(void *context, int error);
 	void *lost_context;
+	/*
+	 * Inline engines of one device take turns: true while one of them has a drain on the stack,
+	 * and the others remember what they are asked for. Outlives the engine. NULL: it is alone.
+	 */
+	bool *busy;
 };
 
 struct vblk_engine_ops {
 	int (*start)(struct vblk_engine *engine, const struct vblk_drain_config *config,
 		     const struct vblk_engine_host *host);
+	void (*ask_to_stop)(struct vblk_engine *engine); /* NULL: a stop waits for nobody */
 	int (*stop)(struct vblk_engine *engine, uint32_t timeout_ms);
 	void (*notify)(struct vblk_engine *engine);
 	void (*forget)(struct vblk_engine *engine);
@@ -68,6 +74,16 @@ VBLK_MUST_USE static inline int vblk_engine_start(struct vblk_engine *engine,
 						  const struct vblk_engine_host *host)
 {
 	return engine->ops->start(engine, config, host);
+}
+
+/*
+ * Says that a stop follows, so that several engines end at the same time; does not wait. Nothing
+ * but vblk_engine_stop may follow.
+ */
+static inline void vblk_engine_ask_to_stop(struct vblk_engine *engine)
+{
+	if (engine->ops->ask_to_stop)
+		engine->ops->ask_to_stop(engine);
 }
 
 /*

@@ -8,7 +8,8 @@
  * the engine, on top of the drain's own stack. Such a call changes what is remembered here and
  * never the drain; the run that is under way takes it up when the drain has returned. A stop from
  * there takes the drain's lease, so that it publishes nothing more, and leaves it to the run to
- * free; what starts meanwhile has a drain of its own.
+ * free; what starts meanwhile has a drain of its own. The engines of a device's other queues do not
+ * drain on top of it either: they remember.
  */
 #include "engine/engine.h"
 
@@ -21,6 +22,8 @@ struct inline_engine {
 	struct vblk_engine base;
 	struct vblk_drain *drain;   /* NULL: idle */
 	struct vblk_drain *running; /* what is on the stack: `drain`, or one that was stopped */
+	bool *busy;		    /* a drain is on the stack, ours or of another queue */
+	bool own_busy;		    /* that, of an engine that is alone */
 	bool pending;		    /* a notification came, or was not fully served */
 	bool waiting;		    /* the next request waits for tokens until `deadline_ns` */
 	uint64_t deadline_ns;
@@ -61,12 +64,14 @@ static void inline_run(struct vblk_engine *engine)
 	enum vblk_drain_result result;
 	uint64_t wait_ns = 0;
 
-	if (!drain || self->running || vblk_park_is_paused(engine->park))
+	if (!drain || *self->busy || vblk_park_is_paused(engine->park))
 		return;
 	self->pending = false;
 	self->waiting = false;
 	self->running = drain;
+	*self->busy = true;
 	result = vblk_drain_run(drain, &wait_ns);
+	*self->busy = false;
 	self->running = NULL;
 	if (self->drain != drain) {
 		free_drain(drain);
@@ -101,7 +106,7 @@ static int inline_start(struct vblk_engine *engine, const struct vblk_drain_conf
 	struct inline_engine *self = from_base(engine);
 	struct vblk_drain_config own = *config;
 
-	(void)host;
+	self->busy = host->busy ? host->busy : &self->own_busy;
 	self->drain = malloc(sizeof(*self->drain));
 	if (!self->drain) {
 		vblk_drain_discard(config);

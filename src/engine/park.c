@@ -36,15 +36,24 @@ struct vblk_park *vblk_park_ref(struct vblk_park *park)
 	return park;
 }
 
-void vblk_park_unref(struct vblk_park *park)
+static void free_park(struct vblk_park *park)
 {
-	if (!park || atomic_fetch_sub_explicit(&park->refs, 1, memory_order_acq_rel) != 1)
-		return;
 	if (park->parked_fd >= 0)
 		close(park->parked_fd);
 	pthread_cond_destroy(&park->changed);
 	pthread_mutex_destroy(&park->lock);
 	free(park);
+}
+
+/* With the last reference to a part goes one to the whole. */
+void vblk_park_unref(struct vblk_park *park)
+{
+	while (park && atomic_fetch_sub_explicit(&park->refs, 1, memory_order_acq_rel) == 1) {
+		struct vblk_park *whole = park->whole;
+
+		free_park(park);
+		park = whole;
+	}
 }
 
 bool vblk_park_is_paused(const struct vblk_park *park)
@@ -53,10 +62,63 @@ bool vblk_park_is_paused(const struct vblk_park *park)
 }
 
 /* Under the lock: changes the flag and wakes those who wait for a change. */
-static void set_paused(struct vblk_park *park, bool paused)
+static void store_paused(struct vblk_park *park, bool paused)
 {
 	atomic_store_explicit(&park->paused, paused, memory_order_release);
 	pthread_cond_broadcast(&park->changed);
+}
+
+/* Under the lock: the same, and the whole is told of a part that fell asleep or woke up. */
+static void set_paused(struct vblk_park *park, bool paused)
+{
+	struct vblk_park *whole = park->whole;
+	bool changes = vblk_park_is_paused(park) != paused;
+
+	store_paused(park, paused);
+	if (!whole || !changes)
+		return;
+	pthread_mutex_lock(&whole->lock);
+	whole->awake += paused ? -1u : 1u;
+	store_paused(whole, whole->awake == 0);
+	pthread_mutex_unlock(&whole->lock);
+}
+
+/* Under the lock. A counter that is full is as readable as it gets, and there is nobody to tell. */
+static void acknowledge(struct vblk_park *park)
+{
+	park->ack_owed = false;
+	if (park->parked_fd >= 0 && vblk_eventfd_signal(park->parked_fd) < 0)
+		return;
+}
+
+void vblk_park_hold_ack(struct vblk_park *whole)
+{
+	pthread_mutex_lock(&whole->lock);
+	whole->owing++;
+	pthread_mutex_unlock(&whole->lock);
+}
+
+void vblk_park_release_ack(struct vblk_park *whole)
+{
+	pthread_mutex_lock(&whole->lock);
+	whole->owing--;
+	if (whole->owing == 0 && whole->ack_owed)
+		acknowledge(whole);
+	pthread_mutex_unlock(&whole->lock);
+}
+
+/* Under the lock: a request was made that is to be acknowledged. */
+static void owe_ack(struct vblk_park *park)
+{
+	struct vblk_park *whole = park->whole;
+
+	park->ack_owed = true;
+	if (!whole)
+		return;
+	pthread_mutex_lock(&whole->lock);
+	whole->owing++;
+	whole->ack_owed = true;
+	pthread_mutex_unlock(&whole->lock);
 }
 
 /* Under the lock: makes the one acknowledgement that a request promised. */
@@ -64,10 +126,17 @@ static void pay_ack(struct vblk_park *park)
 {
 	if (!park->ack_owed)
 		return;
-	park->ack_owed = false;
-	/* A counter that is full is as readable as it gets, and there is nobody to tell more. */
-	if (park->parked_fd >= 0 && vblk_eventfd_signal(park->parked_fd) < 0)
+	if (!park->whole) {
+		acknowledge(park);
 		return;
+	}
+	park->ack_owed = false;
+	vblk_park_release_ack(park->whole);
+}
+
+void vblk_park_join(struct vblk_park *park, struct vblk_park *whole)
+{
+	park->whole = vblk_park_ref(whole);
 }
 
 void vblk_park_begin(struct vblk_park *park)
@@ -122,7 +191,7 @@ bool vblk_park_request(struct vblk_park *park)
 	follows = park->live && !park->level;
 	park->level = true;
 	if (follows) {
-		park->ack_owed = true;
+		owe_ack(park);
 		atomic_store_explicit(&park->yield, true, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&park->lock);

@@ -14,6 +14,10 @@
  *
  * The flag "paused" is true while nothing can run: parked, or no worker at all. Its holder may
  * outlive the device, hence the references.
+ *
+ * The parks of a device's queues are parts of a whole, the park of the device. A whole is paused
+ * while all its parts are, and makes one acknowledgement for theirs, when the last of these is due.
+ * Nothing else is done to a whole; its lock is taken inside that of a part.
  */
 #ifndef VBLK_ENGINE_PARK_H
 #define VBLK_ENGINE_PARK_H
@@ -33,10 +37,27 @@ struct vblk_park {
 	bool level;
 	bool ack_owed;
 	int parked_fd; /* a duplicate of the embedder's, or -1 */
+
+	struct vblk_park *whole; /* that this is a part of: an owned reference, or NULL. Constant */
+	unsigned awake;		 /* of a whole: parts that are not paused */
+	unsigned owing;		 /* of a whole: parts that owe it their acknowledgement */
 };
 
 /* Paused, not live, level clear, one reference. Returns 0 or -ENOMEM. */
 VBLK_MUST_USE int vblk_park_create(struct vblk_park **park);
+
+/*
+ * Makes `park` a part of `whole`, of which it takes a reference. Before anything else is done to
+ * either.
+ */
+void vblk_park_join(struct vblk_park *park, struct vblk_park *whole);
+
+/*
+ * Around the requests that are made to all parts of a whole: until the second call it does not
+ * acknowledge, however quick some parts are. From one thread at a time.
+ */
+void vblk_park_hold_ack(struct vblk_park *whole);
+void vblk_park_release_ack(struct vblk_park *whole);
 
 /* A worker is about to run: paused becomes false, unless the level says that it shall not. */
 void vblk_park_begin(struct vblk_park *park);

@@ -27,6 +27,22 @@ int vblk_cpus_from_placement(const struct vblk_placement *placement, struct vblk
 	return 0;
 }
 
+void vblk_cpus_deal(const struct vblk_cpus *cpus, unsigned index, unsigned count,
+		    struct vblk_cpus *share)
+{
+	unsigned total = (unsigned)CPU_COUNT(&cpus->set);
+	unsigned hands = total < count ? total : count;
+	unsigned turn = 0;
+
+	*share = *cpus;
+	if (!cpus->restricted || hands == 0)
+		return;
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &cpus->set) && turn++ % hands != index % hands)
+			CPU_CLR(cpu, &share->set);
+	}
+}
+
 void vblk_cpus_apply(const struct vblk_cpus *cpus, struct vblk_port *port)
 {
 	int ret;

@@ -24,6 +24,14 @@ VBLK_MUST_USE int vblk_cpus_from_placement(const struct vblk_placement *placemen
 					   struct vblk_cpus *cpus);
 
 /*
+ * What one of `count` workers gets, the `index`-th from 0: the processors are dealt out in turn,
+ * and where there are fewer of them than workers, in turn again. A worker that is alone, and one
+ * that is not restricted, gets all. Pure.
+ */
+void vblk_cpus_deal(const struct vblk_cpus *cpus, unsigned index, unsigned count,
+		    struct vblk_cpus *share);
+
+/*
  * Applies it to the calling thread, as well as can be. What came of it is logged in the name of
  * `port` and within its limit: a guest may start a device over and over.
  */

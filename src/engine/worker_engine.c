@@ -31,6 +31,14 @@ static int worker_engine_start(struct vblk_engine *engine, const struct vblk_dra
 	return vblk_worker_start(config, host, engine->park, self->kick_fd, &self->worker);
 }
 
+static void worker_engine_ask_to_stop(struct vblk_engine *engine)
+{
+	struct worker_engine *self = from_base(engine);
+
+	if (self->worker)
+		vblk_worker_ask_to_stop(self->worker);
+}
+
 static int worker_engine_stop(struct vblk_engine *engine, uint32_t timeout_ms)
 {
 	struct worker_engine *self = from_base(engine);
@@ -108,6 +116,7 @@ static void worker_engine_destroy(struct vblk_engine *engine)
 
 static const struct vblk_engine_ops worker_engine_ops = {
 	.start = worker_engine_start,
+	.ask_to_stop = worker_engine_ask_to_stop,
 	.stop = worker_engine_stop,
 	.notify = worker_engine_notify,
 	.forget = worker_engine_forget,

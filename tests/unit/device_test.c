@@ -170,8 +170,10 @@ static void test_C4_initial_values(void **state)
 	assert_int_equal(device->driver_features_sel, 0);
 	assert_int_equal(device->queue_sel, 0);
 	assert_int_equal(device->accepted, 0);
-	assert_int_equal(device->layout.size, 256);
-	assert_int_equal(device->layout.desc | device->layout.avail | device->layout.used, 0);
+	assert_int_equal(device->queue[0].layout.size, 256);
+	assert_int_equal(device->queue[0].layout.desc | device->queue[0].layout.avail |
+				 device->queue[0].layout.used,
+			 0);
 	assert_int_equal(device->stop_timeout_ms, 1000);
 	expect_counters(&g); /* 16.1.28, 16.7.16 */
 	expect_interrupts(&g, 0, 0);

@@ -90,8 +90,7 @@ static void look_at_locks(void *context)
 
 	look->count++;
 	look->locked = look->locked || is_locked(&device->lock) ||
-		       is_locked(&device->disk->throttle->lock) ||
-		       is_locked(&device->engine->park->lock);
+		       is_locked(&device->disk->throttle->lock) || is_locked(&device->park->lock);
 }
 
 /* With limits, so that there is one more lock to be held. */

@@ -28,7 +28,10 @@
 #define FEATURES                                                                          \
 	((uint64_t)1 << VIRTIO_F_VERSION_1 | (uint64_t)1 << VIRTIO_BLK_F_FLUSH |          \
 	 (uint64_t)1 << VIRTIO_BLK_F_DISCARD | (uint64_t)1 << VIRTIO_BLK_F_WRITE_ZEROES | \
-	 (uint64_t)1 << VIRTIO_BLK_F_CONFIG_WCE)
+	 (uint64_t)1 << VIRTIO_BLK_F_CONFIG_WCE | (uint64_t)1 << VIRTIO_BLK_F_MQ)
+
+#define QUEUES	  2u
+#define IDLE_RING 0xf0000u
 
 /* More calls than this in one life would mean that something runs in circles. */
 #define CALLS_MAX 2000u
@@ -80,6 +83,7 @@ static void story_begin(struct story *story, enum vblk_engine_kind engine)
 	const uint32_t cpus[] = { 0, 1 };
 	const struct guest_options options = {
 		.device = { .engine = engine,
+			    .queues = QUEUES,
 			    .worker_lost = note_loss,
 			    .worker_lost_context = &story->loss,
 			    .placement = { .cpus = cpus, .cpu_count = 2 } },
@@ -99,16 +103,22 @@ static void story_end(struct story *story)
 	close(story->parked_fd);
 }
 
-/* As guest_start, with more features and whether it succeeds or not. */
+/*
+ * As guest_start, with more features, whether it succeeds or not, and with more queues, in which
+ * there is never anything: their engines are what calls fail in.
+ */
 static void start(struct guest *g)
 {
 	guest_set_status(g, 0x1);
 	guest_set_status(g, 0x3);
 	guest_accept(g, FEATURES);
 	guest_set_status(g, 0xb);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_USED_LOW, 0x2000);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_READY, 1);
+	for (uint32_t i = 0; i < QUEUES; i++) {
+		guest_write32(g, VIRTIO_MMIO_QUEUE_SEL, i);
+		guest_write32(g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, i ? IDLE_RING : 0x1000);
+		guest_write32(g, VIRTIO_MMIO_QUEUE_USED_LOW, i ? IDLE_RING + 0x1000 : 0x2000);
+		guest_write32(g, VIRTIO_MMIO_QUEUE_READY, 1);
+	}
 	guest_set_status(g, 0xf);
 }
 

@@ -51,11 +51,11 @@ static struct registers look(const struct guest *g)
 	now.driver_features_sel = device->driver_features_sel;
 	now.queue_sel = device->queue_sel;
 	now.accepted = device->accepted;
-	now.desc = device->layout.desc;
-	now.avail = device->layout.avail;
-	now.used = device->layout.used;
-	now.size = device->layout.size;
-	now.ready = device->layout.ready;
+	now.desc = device->queue[0].layout.desc;
+	now.avail = device->queue[0].layout.avail;
+	now.used = device->queue[0].layout.used;
+	now.size = device->queue[0].layout.size;
+	now.ready = device->queue[0].layout.ready;
 	now.status = atomic_load(&device->port->device_status);
 	now.interrupt_status = atomic_load(&device->port->interrupt_status);
 	now.generation = atomic_load(&device->config_generation);
@@ -310,7 +310,7 @@ static void test_M6_queue_gate_by_status_and_selector(void **state)
 				uint32_t value = queue_registers[r] == 0x044 ? 1 : 0x80;
 				struct registers want;
 
-				vblk_queue_layout_reset(&g.device->layout, 256);
+				vblk_queue_layout_reset(&g.device->queue[0].layout, 256);
 				plant_status(&g, status);
 				guest_write32(&g, VIRTIO_MMIO_QUEUE_SEL, selectors[s]);
 				want = look(&g);
@@ -406,9 +406,9 @@ static void test_Q1_16_15_queue_num_by_table(void **state)
 	guest_negotiate(&g);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		guest_write32(&g, VIRTIO_MMIO_QUEUE_NUM, 64);
-		assert_int_equal(g.device->layout.size, 64);
+		assert_int_equal(g.device->queue[0].layout.size, 64);
 		guest_write32(&g, VIRTIO_MMIO_QUEUE_NUM, cases[i].value);
-		assert_int_equal(g.device->layout.size, cases[i].size);
+		assert_int_equal(g.device->queue[0].layout.size, cases[i].size);
 	}
 	assert_true(guest_logged(&g, "driver wrote an illegal queue size"));
 	guest_destroy(&g);
@@ -448,10 +448,10 @@ static void test_16_1_42_address_needs_features_ok(void **state)
 	(void)state;
 	create(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
-	assert_int_equal(g.device->layout.desc, 0);
+	assert_int_equal(g.device->queue[0].layout.desc, 0);
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
-	assert_int_equal(g.device->layout.desc, 0x1000);
+	assert_int_equal(g.device->queue[0].layout.desc, 0x1000);
 	guest_destroy(&g);
 }
 

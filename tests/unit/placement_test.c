@@ -74,6 +74,47 @@ static void assert_only_first_cpu(const cpu_set_t *set)
 	assert_true(CPU_ISSET(first_cpu, set));
 }
 
+/* What each of `count` workers gets of the processors 2, 3, 5 and 8, as a mask. */
+static void expect_deal(unsigned count, const unsigned long *masks)
+{
+	static const uint32_t list[] = { 8, 3, 5, 2 };
+	const struct vblk_placement placement = { .cpus = list, .cpu_count = 4 };
+	struct vblk_cpus cpus = { 0 }, share;
+
+	assert_int_equal(vblk_cpus_from_placement(&placement, &cpus), 0);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned long mask = 0;
+
+		vblk_cpus_deal(&cpus, i, count, &share);
+		assert_true(share.restricted);
+		for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+			mask |= CPU_ISSET(cpu, &share.set) ? 1ul << cpu : 0;
+		assert_int_equal(mask, masks[i]);
+	}
+}
+
+static void test_MQ_8_processors_are_dealt_out_in_turn(void **state)
+{
+	static const unsigned long one[] = { 0x12c }, two[] = { 0x24, 0x108 },
+				   three[] = { 0x104, 0x8, 0x20 }, four[] = { 4, 8, 0x20, 0x100 },
+				   six[] = { 4, 8, 0x20, 0x100, 4, 8 };
+	struct vblk_cpus cpus = { 0 }, share;
+
+	(void)state;
+	expect_deal(1, one);
+	expect_deal(2, two);
+	expect_deal(3, three);
+	expect_deal(4, four);
+	expect_deal(6, six);
+	/* Where there is nothing to be dealt out, all get the same. */
+	vblk_cpus_deal(&cpus, 1, 2, &share);
+	assert_false(share.restricted);
+	cpus.restricted = true;
+	vblk_cpus_deal(&cpus, 1, 2, &share);
+	assert_true(share.restricted);
+	assert_int_equal(CPU_COUNT(&share.set), 0);
+}
+
 /* Rules: W-1 D-PLACE */
 static void test_pinned_worker_runs_on_its_processor(void **state)
 {
@@ -302,6 +343,7 @@ static void test_count_without_a_list_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_MQ_8_processors_are_dealt_out_in_turn),
 		cmocka_unit_test(test_pinned_worker_runs_on_its_processor),
 		cmocka_unit_test(test_restricted_worker_skips_processors_that_are_not_there),
 		cmocka_unit_test(test_worker_without_placement_inherits),

@@ -81,12 +81,12 @@ static void test_R1_selectors_features_and_queue(void **state)
 	assert_int_equal(device->device_features_sel, 0);
 	assert_int_equal(device->driver_features_sel, 0);
 	assert_int_equal(device->accepted, 0);
-	assert_false(device->layout.ready);
+	assert_false(device->queue[0].layout.ready);
 	assert_int_equal(guest_read32(&g, VIRTIO_MMIO_QUEUE_READY), 0);
-	assert_int_equal(device->layout.size, 256);
-	assert_int_equal(device->layout.desc, 0);
-	assert_int_equal(device->layout.avail, 0);
-	assert_int_equal(device->layout.used, 0);
+	assert_int_equal(device->queue[0].layout.size, 256);
+	assert_int_equal(device->queue[0].layout.desc, 0);
+	assert_int_equal(device->queue[0].layout.avail, 0);
+	assert_int_equal(device->queue[0].layout.used, 0);
 	guest_destroy(&g);
 }
 
@@ -170,10 +170,10 @@ static void test_16_1_15_queue_is_closed_after_reset(void **state)
 	create(&g);
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
-	assert_int_equal(g.device->layout.desc, 0x1000);
+	assert_int_equal(g.device->queue[0].layout.desc, 0x1000);
 	guest_reset(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x2000);
-	assert_int_equal(g.device->layout.desc, 0);
+	assert_int_equal(g.device->queue[0].layout.desc, 0);
 	guest_destroy(&g);
 }
 
