@@ -214,6 +214,24 @@ static void test_MQ_3_a_kick_before_driver_ok_is_its_queues(void **state)
 	queues_destroy(&q);
 }
 
+/* Rules: R-2 */
+static void test_MQ_3_a_reset_forgets_the_kicks_of_all(void **state)
+{
+	struct queues q;
+
+	(void)state;
+	create(&q);
+	for (unsigned i = 0; i < QUEUES; i++)
+		queues_kick(&q, i);
+	queues_reset(&q);
+	for (unsigned i = 0; i < QUEUES; i++)
+		queues_read(&q, i, i, 1);
+	queues_start(&q);
+	for (unsigned i = 0; i < QUEUES; i++)
+		assert_int_equal(queues_used(&q, i), 0);
+	queues_destroy(&q);
+}
+
 static void test_MQ_4_only_queues_that_are_ready_are_served(void **state)
 {
 	struct queues q;
@@ -329,23 +347,27 @@ static void test_MQ_7_limits_taken_away_let_all_queues_pass(void **state)
 
 static void test_MQ_9_the_earliest_deadline_counts(void **state)
 {
+	static const unsigned first[] = { 2, 1 };
 	struct guest_options options = inline_options;
-	struct queues q;
-	uint64_t deadline = 0;
 
 	(void)state;
 	options.device.throttle = (struct vblk_throttle){ .iops = 4 };
-	queues_create(&q, QUEUES, &options, disk_create(DISK_SIZE, 0xab));
-	queues_start(&q);
-	assert_false(vblk_device_next_deadline(q.guest.device, &deadline));
-	queues_read(&q, 2, 0, 6);
-	queues_kick(&q, 2);
-	queues_read(&q, 1, 10, 1);
-	queues_kick(&q, 1);
-	/* Queue 1 waits for its turn, a second at most; queue 2 for the next token. */
-	assert_true(vblk_device_next_deadline(q.guest.device, &deadline));
-	assert_int_equal(deadline, q.guest.now_ns + SECOND / 4);
-	queues_destroy(&q);
+	for (size_t i = 0; i < 2; i++) {
+		struct queues q;
+		uint64_t deadline = 0;
+
+		queues_create(&q, QUEUES, &options, disk_create(DISK_SIZE, 0xab));
+		queues_start(&q);
+		assert_false(vblk_device_next_deadline(q.guest.device, &deadline));
+		queues_read(&q, first[i], 0, 6);
+		queues_kick(&q, first[i]);
+		queues_read(&q, first[!i], 10, 1);
+		queues_kick(&q, first[!i]);
+		/* One waits for the next token, the other for its turn, a second at most. */
+		assert_true(vblk_device_next_deadline(q.guest.device, &deadline));
+		assert_int_equal(deadline, q.guest.now_ns + SECOND / 4);
+		queues_destroy(&q);
+	}
 }
 
 static void test_MQ_9_a_run_passes_over_all_queues(void **state)
@@ -420,9 +442,13 @@ static void test_MQ_9_no_queue_is_served_on_top_of_another(void **state)
 	queues_destroy(&scene.q);
 }
 
+/* And all that a driver does before DRIVER_OK. */
 static void reset_inside(struct scene *scene)
 {
 	queues_reset(&scene->q);
+	queues_negotiate(&scene->q);
+	for (unsigned i = 0; i < QUEUES; i++)
+		queues_set_up(&scene->q, i);
 }
 
 /* Rules: MQ-4. The queues that come behind it in the same start are not started any more. */
@@ -436,12 +462,14 @@ static void test_MQ_9_a_reset_within_the_start_ends_it(void **state)
 	queues_kick(&scene.q, 0);
 	queues_start(&scene.q);
 	assert_int_equal(scene.calls, 1);
-	assert_int_equal(guest_status(&scene.q.guest), 0);
+	assert_int_equal(guest_status(&scene.q.guest), 0xb);
 	assert_true(vblk_device_is_paused(scene.q.guest.device));
 	queues_read(&scene.q, 1, 10, 1);
 	queues_kick(&scene.q, 1);
 	vblk_device_run(scene.q.guest.device);
 	assert_int_equal(queues_used(&scene.q, 1), 0);
+	guest_set_status(&scene.q.guest, 0xf);
+	assert_int_equal(queues_used(&scene.q, 1), 1);
 	queues_destroy(&scene.q);
 }
 
@@ -507,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_MQ_3_each_queue_has_its_registers),
 		cmocka_unit_test(test_MQ_3_a_notification_is_for_one_queue),
 		cmocka_unit_test(test_MQ_3_a_kick_before_driver_ok_is_its_queues),
+		cmocka_unit_test(test_MQ_3_a_reset_forgets_the_kicks_of_all),
 		cmocka_unit_test(test_MQ_3_each_queue_has_a_kick_of_its_own),
 		cmocka_unit_test(test_MQ_4_only_queues_that_are_ready_are_served),
 		cmocka_unit_test(test_MQ_7_counters_and_the_interrupt_are_the_devices),

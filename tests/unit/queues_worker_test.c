@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,10 +51,10 @@ static void note_loss(void *context, int error)
 	scene->error = error;
 }
 
-static void create(struct scene *scene, struct vblk_backing *disk)
+static void create_patient(struct scene *scene, struct vblk_backing *disk, uint32_t timeout_ms)
 {
 	const struct guest_options options = {
-		.device = { .stop_timeout_ms = TIMEOUT_MS,
+		.device = { .stop_timeout_ms = timeout_ms,
 			    .worker_lost = note_loss,
 			    .worker_lost_context = scene },
 	};
@@ -61,6 +62,11 @@ static void create(struct scene *scene, struct vblk_backing *disk)
 	memset(scene, 0, sizeof(*scene));
 	assert_true(process_wait_threads(own_threads));
 	queues_create(&scene->q, QUEUES, &options, disk);
+}
+
+static void create(struct scene *scene, struct vblk_backing *disk)
+{
+	create_patient(scene, disk, TIMEOUT_MS);
 }
 
 static uint64_t now_ms(void)
@@ -233,6 +239,48 @@ static void test_MQ_5_all_that_hang_are_waited_for_at_once(void **state)
 	queues_destroy(&s.q);
 }
 
+static bool all_are_told(void *context)
+{
+	const struct scene *s = context;
+
+	for (unsigned i = 0; i < QUEUES; i++) {
+		if (!atomic_load(&s->q.guest.device->queue[i].engine->park->yield))
+			return false;
+	}
+	return true;
+}
+
+static void *release_when_all_are_told(void *context)
+{
+	struct scene *s = context;
+
+	(void)process_wait(all_are_told, s);
+	vblk_faulty_release(s->q.guest.backing);
+	return NULL;
+}
+
+/* None ends before all are told, so a device that waited for one first would lose it. */
+static void test_MQ_5_all_are_told_before_one_is_waited_for(void **state)
+{
+	static const struct vblk_faulty_rule hang = FAULT(PREADV, HANG, .count = QUEUES);
+	pthread_t thread;
+	struct scene s;
+
+	(void)state;
+	create_patient(&s, disk_create_faulty(DISK_SIZE, 0xab, &hang, 1), 8000);
+	queues_start(&s.q);
+	for (unsigned i = 0; i < QUEUES; i++) {
+		queues_read(&s.q, i, i, 1);
+		queues_kick(&s.q, i);
+	}
+	vblk_faulty_wait_hanging(s.q.guest.backing, QUEUES);
+	assert_int_equal(pthread_create(&thread, NULL, release_when_all_are_told, &s), 0);
+	guest_set_status(&s.q.guest, 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(s.losses, 0);
+	queues_destroy(&s.q);
+}
+
 /* Rules: D-GROUP, D-HOLE-3 */
 static void test_MQ_7_a_reset_while_all_wait_for_tokens(void **state)
 {
@@ -323,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_MQ_4_a_start_that_fails_half_way_is_undone),
 		cmocka_unit_test(test_MQ_5_one_that_hangs_takes_no_other_with_it),
 		cmocka_unit_test(test_MQ_5_all_that_hang_are_waited_for_at_once),
+		cmocka_unit_test(test_MQ_5_all_are_told_before_one_is_waited_for),
 		cmocka_unit_test(test_MQ_7_a_reset_while_all_wait_for_tokens),
 		cmocka_unit_test(test_MQ_8_workers_share_the_processors),
 	};
