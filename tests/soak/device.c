@@ -69,6 +69,7 @@ static void make_device(struct station *station)
 		.engine = VBLK_ENGINE_WORKER,
 		.capacity_bytes = station->scene.capacity * VBLK_SECTOR_SIZE,
 		.serial = station->serial,
+		.queues = (uint16_t)station->queues,
 		.stop_timeout_ms = station->may_hang ? STOP_MS_HANGING : STOP_MS_SURE,
 		.log = { on_log, station, VBLK_LOG_WARN },
 		.worker_lost = on_worker_lost,
@@ -102,6 +103,8 @@ void station_create_device(struct station *station)
 	station->may_hang = rng_chance(rng, 2);
 	station->stormy = rng_chance(rng, 2);
 	station->fickle = rng_chance(rng, 2);
+	station->queues = rng_chance(rng, 3) ? 1 : rng_between(rng, 2, RAM_RINGS_MAX);
+	station->rings = station->queues;
 	station->generation = 0;
 	station->sums = (struct request_sums){ 0 };
 	atomic_store(&station->lost, false);
@@ -130,6 +133,7 @@ static void write_address(struct station *station, uint64_t low_register, uint64
 static void negotiate(struct station *station, bool event_idx, bool flush)
 {
 	uint32_t low = (event_idx ? 1u << VIRTIO_RING_F_EVENT_IDX : 0) |
+		       (station->rings > 1 ? 1u << VIRTIO_BLK_F_MQ : 0) |
 		       (flush ? 1u << VIRTIO_BLK_F_FLUSH : 0);
 	uint32_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
 
@@ -146,16 +150,18 @@ static void negotiate(struct station *station, bool event_idx, bool flush)
 		soak_fail("device %u refuses its features", station->index);
 }
 
-static void set_up_queue(struct station *station)
+static void set_up_queues(struct station *station)
 {
-	const struct ring *ring = &station->ring;
+	for (unsigned i = 0; i < station->rings; i++) {
+		const struct ring *ring = &station->ring[i];
 
-	station_write(station, VIRTIO_MMIO_QUEUE_SEL, 0);
-	station_write(station, VIRTIO_MMIO_QUEUE_NUM, ring->size);
-	write_address(station, VIRTIO_MMIO_QUEUE_DESC_LOW, ring->desc);
-	write_address(station, VIRTIO_MMIO_QUEUE_AVAIL_LOW, ring->avail);
-	write_address(station, VIRTIO_MMIO_QUEUE_USED_LOW, ring->used);
-	station_write(station, VIRTIO_MMIO_QUEUE_READY, 1);
+		station_write(station, VIRTIO_MMIO_QUEUE_SEL, i);
+		station_write(station, VIRTIO_MMIO_QUEUE_NUM, ring->size);
+		write_address(station, VIRTIO_MMIO_QUEUE_DESC_LOW, ring->desc);
+		write_address(station, VIRTIO_MMIO_QUEUE_AVAIL_LOW, ring->avail);
+		write_address(station, VIRTIO_MMIO_QUEUE_USED_LOW, ring->used);
+		station_write(station, VIRTIO_MMIO_QUEUE_READY, 1);
+	}
 }
 
 static void set_driver_ok(struct station *station)
@@ -169,13 +175,16 @@ void station_start(struct station *station, unsigned early)
 	const bool event_idx = !rng_chance(&station->rng, 3);
 	uint32_t status;
 
-	ring_init(&station->ring, station->ram, &station->rng, event_idx);
+	/* A driver need not use all queues, and with one of them it does without MQ. */
+	station->rings = rng_between(&station->rng, 1, station->queues);
+	for (unsigned i = 0; i < station->rings; i++)
+		ring_init(&station->ring[i], station->ram, i, &station->rng, event_idx);
 	negotiate(station, event_idx, !rng_chance(&station->rng, 4));
-	set_up_queue(station);
-	if (early > 0) {
+	set_up_queues(station);
+	if (early > 0)
 		station_submit(station, early);
-		station->ring.notified = station->ring.published;
-	}
+	for (unsigned i = 0; i < station->rings; i++)
+		station->ring[i].notified = station->ring[i].published;
 	set_driver_ok(station);
 	status = station_read(station, VIRTIO_MMIO_STATUS);
 	if (status >> 4 != 0 || !(status & VIRTIO_CONFIG_S_DRIVER_OK))
@@ -224,7 +233,7 @@ static void check_death(struct station *station)
 	uint32_t status;
 
 	negotiate(station, true, true);
-	set_up_queue(station);
+	set_up_queues(station);
 	set_driver_ok(station);
 	status = station_read(station, VIRTIO_MMIO_STATUS);
 	if (!(status & VIRTIO_CONFIG_S_NEEDS_RESET) ||
@@ -290,8 +299,8 @@ static void count_waits(struct station *station, const struct vblk_metrics *metr
 }
 
 /*
- * Waits until a worker that was given up has gone. It may still have filled the buffers of the
- * request in its hands; the rings must be as they were.
+ * Waits until all workers that were given up have gone. They may still have filled the buffers of
+ * the requests in their hands; the rings must be as they were.
  */
 static void bury(struct station *station)
 {

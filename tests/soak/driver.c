@@ -25,12 +25,38 @@ static bool is_called(struct station *station)
 	       atomic_exchange_explicit(&station->nudged, false, memory_order_relaxed);
 }
 
+static void disarm(struct station *station)
+{
+	for (unsigned i = 0; i < station->rings; i++)
+		ring_disarm(&station->ring[i]);
+}
+
+/*
+ * Asks for an interrupt of each ring that has something in flight. Returns false if one of them
+ * need not come.
+ */
+static bool arm(struct station *station)
+{
+	const bool many = rng_chance(&station->rng, 4);
+	bool armed = true;
+
+	for (unsigned i = 0; i < station->rings; i++) {
+		struct ring *ring = &station->ring[i];
+		unsigned most = many ? ring_in_flight(ring) : 1;
+
+		if (ring_in_flight(ring) > 0 &&
+		    !ring_arm(ring, (uint16_t)rng_between(&station->rng, 1, most)))
+			armed = false;
+	}
+	return armed;
+}
+
 /* Looks for answers without interrupts, for a while. */
 static void spin(struct station *station)
 {
 	const unsigned spins = rng_between(&station->rng, 1, SPINS_MAX);
 
-	ring_disarm(&station->ring);
+	disarm(station);
 	for (unsigned i = 0; i < spins && station->in_flight > 0; i++) {
 		if (station_harvest(station) == 0)
 			sched_yield();
@@ -44,9 +70,7 @@ static void spin(struct station *station)
  */
 static bool sleep_for_answers(struct station *station)
 {
-	const unsigned most = rng_chance(&station->rng, 4) ? station->in_flight : 1;
-
-	if (ring_arm(&station->ring, (uint16_t)rng_between(&station->rng, 1, most))) {
+	if (arm(station)) {
 		while (!station_wait(station)) {
 			station_attend(station);
 			if (!atomic_load(&station->patient) && is_called(station))
@@ -54,7 +78,7 @@ static bool sleep_for_answers(struct station *station)
 		}
 	}
 	if (rng_chance(&station->rng, 2))
-		ring_disarm(&station->ring);
+		disarm(station);
 	station_harvest(station);
 	return true;
 }

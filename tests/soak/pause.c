@@ -45,7 +45,8 @@ static void disturb(struct station *station, struct rng *rng)
 	unsigned kicks = station->stormy ? rng_below(rng, 20) : 0;
 
 	for (; kicks > 0; kicks--) {
-		if (vblk_eventfd_signal(vblk_device_kick_fd(station->device, 0)) < 0)
+		if (vblk_eventfd_signal(
+			    vblk_device_kick_fd(station->device, kicks % station->queues)) < 0)
 			soak_fail("the kick of device %u cannot be signalled", station->index);
 	}
 	if (rng_chance(rng, 2))
@@ -57,15 +58,22 @@ static void look(struct station *station, struct rng *rng, uint8_t *copy)
 {
 	const bool whole = rng_chance(rng, 4);
 	struct vblk_metrics_snapshot before, after;
-	uint16_t used_idx = ring_used_idx(&station->ring);
+	uint16_t used_idx[RAM_RINGS_MAX];
 
+	for (unsigned i = 0; i < station->rings; i++)
+		used_idx[i] = ring_used_idx(&station->ring[i]);
 	vblk_metrics_read(vblk_device_metrics(station->device), &before);
 	if (whole)
 		ram_copy_all(station->ram, copy);
 	disturb(station, rng);
 	if (!vblk_device_is_paused(station->device))
 		soak_fail("device %u leaves its rest by itself", station->index);
-	if (ring_used_idx(&station->ring) != used_idx || (whole && !ram_equals(station->ram, copy)))
+	for (unsigned i = 0; i < station->rings; i++) {
+		if (ring_used_idx(&station->ring[i]) != used_idx[i])
+			soak_fail("device %u answers in queue %u while it is paused",
+				  station->index, i);
+	}
+	if (whole && !ram_equals(station->ram, copy))
 		soak_fail("device %u changes guest memory while it is paused", station->index);
 	vblk_metrics_read(vblk_device_metrics(station->device), &after);
 	if (memcmp(&before, &after, sizeof(before)) != 0)

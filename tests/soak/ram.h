@@ -18,7 +18,9 @@
 
 #include "rng.h"
 
-#define RAM_RINGS_SIZE	  0x10000u
+#define RAM_RING_SIZE	  0x10000u /* room for one */
+#define RAM_RINGS_MAX	  4u
+#define RAM_RINGS_SIZE	  (RAM_RINGS_MAX * RAM_RING_SIZE)
 #define RAM_REGIONS_MAX	  10u
 #define RAM_SPAN_CUTS_MAX 4u
 

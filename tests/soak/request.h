@@ -38,6 +38,7 @@ struct request {
 	bool busy;
 	bool taken; /* the device was reset before it answered */
 	enum request_kind kind;
+	unsigned ring; /* index of the ring that it is in */
 	uint64_t arena;
 	uint32_t arena_size;
 	uint64_t sector;

@@ -22,13 +22,15 @@ static uint64_t avail_event(const struct ring *ring)
 	return ring->used + ENTRIES + (uint64_t)USED_BYTES * ring->size;
 }
 
-void ring_init(struct ring *ring, struct ram *ram, struct rng *rng, bool event_idx)
+void ring_init(struct ring *ring, struct ram *ram, unsigned index, struct rng *rng, bool event_idx)
 {
+	const uint64_t room = ram->rings + (uint64_t)index * RAM_RING_SIZE;
+
 	*ring = (struct ring){ .ram = ram, .event_idx = event_idx };
 	ring->size = (uint16_t)(2u << rng_between(rng, rng_chance(rng, 4) ? 0 : 4, 7));
-	ring->desc = ram->rings + (uint64_t)16 * rng_below(rng, 1024);
-	ring->avail = ram->rings + 0x6000 + (uint64_t)2 * rng_below(rng, 4096);
-	ring->used = ram->rings + 0xa000 + (uint64_t)4 * rng_below(rng, 4096);
+	ring->desc = room + (uint64_t)16 * rng_below(rng, 1024);
+	ring->avail = room + 0x6000 + (uint64_t)2 * rng_below(rng, 4096);
+	ring->used = room + 0xa000 + (uint64_t)4 * rng_below(rng, 4096);
 	ring->free_count = ring->size;
 	for (uint16_t i = 0; i < ring->size; i++)
 		ring->next[i] = (uint16_t)(i + 1);

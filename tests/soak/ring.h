@@ -35,8 +35,8 @@ struct ring {
 	uint16_t last_used;
 };
 
-/* Chooses places and a size for an empty ring, and clears its memory. */
-void ring_init(struct ring *ring, struct ram *ram, struct rng *rng, bool event_idx);
+/* Chooses places in room `index` and a size for an empty ring, and clears its memory. */
+void ring_init(struct ring *ring, struct ram *ram, unsigned index, struct rng *rng, bool event_idx);
 
 /* Puts a chain into the ring; it is the device's only after ring_publish. Returns its head. */
 uint16_t ring_add(struct ring *ring, const struct ring_piece *piece, unsigned count);
@@ -58,5 +58,11 @@ void ring_disarm(struct ring *ring);
 bool ring_arm(struct ring *ring, uint16_t more);
 
 uint16_t ring_used_idx(const struct ring *ring);
+
+/* Chains that have been published and not taken. */
+static inline uint16_t ring_in_flight(const struct ring *ring)
+{
+	return (uint16_t)(ring->published - ring->last_used);
+}
 
 #endif

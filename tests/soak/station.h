@@ -54,11 +54,14 @@ struct station {
 
 	/* The driver's. */
 	struct ram *ram;
-	struct ring ring;
+	unsigned queues; /* of the device */
+	unsigned rings;	 /* that are in use, from the first on */
+	struct ring ring[RAM_RINGS_MAX];
 	struct request_scene scene;
 	struct request_sums sums;
 	struct request request[REQUESTS_MAX];
-	uint8_t by_head[RING_SIZE_MAX]; /* index of the request that is in flight with that head */
+	/* Index of the request that is in flight with that head in that ring. */
+	uint8_t by_head[RAM_RINGS_MAX][RING_SIZE_MAX];
 	unsigned in_flight;
 	uint32_t generation; /* of the configuration space */
 	bool running;	     /* from DRIVER_OK to reset or destroy */
@@ -90,10 +93,10 @@ void station_verify_disk(struct station *station);
 /* Makes up to `count` requests available. The device need not have been told. */
 void station_submit(struct station *station, unsigned count);
 
-/* Tells the device, if it wants to be told. */
+/* Tells the device of each ring for which it wants to be told. */
 void station_notify(struct station *station);
 
-/* Takes what has been answered. Returns how many. */
+/* Takes what has been answered in all rings. Returns how many. */
 unsigned station_harvest(struct station *station);
 
 /* Waits for an interrupt, but no longer than a request may take. False: the driver was called. */

@@ -13,13 +13,16 @@
 
 #define BURST_MAX 200u
 
+/* Of any queue, whether the driver uses it or not. */
 static void notify(struct station *station, struct rng *rng)
 {
-	uint8_t zero[4] = { 0 };
+	uint32_t queue = rng_below(rng, station->queues);
+	uint8_t value[4];
 
+	vblk_le32_put(value, queue);
 	if (rng_chance(rng, 2))
-		vblk_mmio_write(station->device, VIRTIO_MMIO_QUEUE_NOTIFY, zero, sizeof(zero));
-	else if (vblk_eventfd_signal(vblk_device_kick_fd(station->device, 0)) < 0)
+		vblk_mmio_write(station->device, VIRTIO_MMIO_QUEUE_NOTIFY, value, sizeof(value));
+	else if (vblk_eventfd_signal(vblk_device_kick_fd(station->device, queue)) < 0)
 		soak_fail("the kick of device %u cannot be signalled", station->index);
 }
 

@@ -30,18 +30,27 @@ void station_write(struct station *station, uint64_t offset, uint32_t value)
 static bool submit_one(struct station *station, unsigned slot)
 {
 	struct request *request = &station->request[slot];
+	const unsigned index = rng_below(&station->rng, station->rings);
+	struct ring *ring = &station->ring[index];
 	uint16_t head;
 
-	if (request->busy || station->ring.free_count < 2)
+	if (request->busy || ring->free_count < 2)
 		return false;
-	if (!request_make(request, &station->scene, station->ring.free_count))
+	if (!request_make(request, &station->scene, ring->free_count))
 		return false;
+	request->ring = index;
 	request->fault_period = atomic_load(&station->fault_period);
 	request->born_ns = soak_now();
-	head = ring_add(&station->ring, request->piece, request->count);
-	station->by_head[head] = (uint8_t)slot;
+	head = ring_add(ring, request->piece, request->count);
+	station->by_head[index][head] = (uint8_t)slot;
 	station->in_flight++;
 	return true;
+}
+
+static void publish(struct station *station)
+{
+	for (unsigned i = 0; i < station->rings; i++)
+		ring_publish(&station->ring[i]);
 }
 
 void station_submit(struct station *station, unsigned count)
@@ -50,19 +59,21 @@ void station_submit(struct station *station, unsigned count)
 
 	for (; count > 0; count--) {
 		if (submit_one(station, rng_below(&station->rng, REQUESTS_MAX)) && one_by_one)
-			ring_publish(&station->ring);
+			publish(station);
 	}
-	ring_publish(&station->ring);
+	publish(station);
 }
 
 void station_notify(struct station *station)
 {
-	if (!ring_wants_notification(&station->ring))
-		return;
-	if (rng_chance(&station->rng, 2))
-		station_write(station, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-	else if (vblk_eventfd_signal(vblk_device_kick_fd(station->device, 0)) < 0)
-		soak_fail("the kick of device %u cannot be signalled", station->index);
+	for (unsigned i = 0; i < station->rings; i++) {
+		if (!ring_wants_notification(&station->ring[i]))
+			continue;
+		if (rng_chance(&station->rng, 2))
+			station_write(station, VIRTIO_MMIO_QUEUE_NOTIFY, i);
+		else if (vblk_eventfd_signal(vblk_device_kick_fd(station->device, i)) < 0)
+			soak_fail("the kick of device %u cannot be signalled", station->index);
+	}
 }
 
 /* Failing is allowed if the disk was told to fail at any time since the request was made. */
@@ -72,22 +83,31 @@ static bool may_fail(struct station *station, const struct request *request)
 	       atomic_load(&station->fault_period) != request->fault_period;
 }
 
+static unsigned harvest_ring(struct station *station, unsigned index)
+{
+	unsigned taken = 0;
+	uint32_t length;
+	uint16_t head;
+
+	for (; ring_take(&station->ring[index], &head, &length); taken++) {
+		struct request *request = &station->request[station->by_head[index][head]];
+
+		if (request_finish(request, &station->scene, length, may_fail(station, request),
+				   &station->sums))
+			soak_count(&station->soak->counts.faults, 1);
+		station->in_flight--;
+	}
+	return taken;
+}
+
 unsigned station_harvest(struct station *station)
 {
 	struct soak_counts *counts = &station->soak->counts;
 	const uint64_t before = station->sums.bytes_read;
 	unsigned taken = 0;
-	uint32_t length;
-	uint16_t head;
 
-	for (; ring_take(&station->ring, &head, &length); taken++) {
-		struct request *request = &station->request[station->by_head[head]];
-
-		if (request_finish(request, &station->scene, length, may_fail(station, request),
-				   &station->sums))
-			soak_count(&counts->faults, 1);
-		station->in_flight--;
-	}
+	for (unsigned i = 0; i < station->rings; i++)
+		taken += harvest_ring(station, i);
 	soak_count(&counts->requests, taken);
 	soak_count(&counts->verified, station->sums.bytes_read - before);
 	return taken;
@@ -108,19 +128,20 @@ static const struct request *oldest(const struct station *station)
 
 static _Noreturn void fail_lost(struct station *station)
 {
-	const struct ring *ring = &station->ring;
+	const struct ring *ring = &station->ring[oldest(station)->ring];
 	struct vblk_metrics_snapshot m;
 
 	vblk_metrics_read(vblk_device_metrics(station->device), &m);
-	soak_fail("device %u: %s within %" PRIu32 " s: %u in flight, event_idx %d, size %u, "
+	soak_fail("device %u: %s within %" PRIu32 " s: %u in flight, %u queues, that of the oldest "
+		  "is %u, event_idx %d, size %u, "
 		  "avail.idx %u, used.idx %u, taken %u, Status %#" PRIx32
 		  ", InterruptStatus %#" PRIx32 ", paused %d, throttled_now %" PRIu64
 		  ", notifications %" PRIu64 ", interrupts %" PRIu64,
 		  station->index,
 		  ring_used_idx(ring) != ring->last_used ? "no interrupt" : "no completion",
-		  station->soak->options.limit_s, station->in_flight, ring->event_idx, ring->size,
-		  ring->published, ring_used_idx(ring), ring->last_used,
-		  station_read(station, VIRTIO_MMIO_STATUS),
+		  station->soak->options.limit_s, station->in_flight, station->rings,
+		  oldest(station)->ring, ring->event_idx, ring->size, ring->published,
+		  ring_used_idx(ring), ring->last_used, station_read(station, VIRTIO_MMIO_STATUS),
 		  station_read(station, VIRTIO_MMIO_INTERRUPT_STATUS),
 		  vblk_device_is_paused(station->device), m.throttled_now, m.notifications,
 		  m.interrupts);
@@ -200,8 +221,8 @@ static void compare(const struct station *station, const char *name, uint64_t co
 
 void station_check_metrics(struct station *station, const struct vblk_metrics *metrics)
 {
-	/* A worker that was given up between a refusal and its publication has counted it. */
-	const uint64_t tolerance = atomic_load(&station->lost) ? 1 : 0;
+	/* Workers that were given up between a refusal and its publication have counted it. */
+	const uint64_t tolerance = atomic_load(&station->lost) ? station->rings : 0;
 	const struct request_sums *sums = &station->sums;
 	struct vblk_metrics_snapshot m;
 
