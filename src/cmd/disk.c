@@ -87,6 +87,7 @@ void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_optio
 		.features = spec->features,
 		.engine = spec->engine == CMD_DISK_URING ? VBLK_ENGINE_URING : VBLK_ENGINE_WORKER,
 		.poll_us = spec->poll_us,
+		.queues = spec->queues,
 		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
 }

@@ -159,6 +159,19 @@ static int take_poll(struct cmd_disk_spec *spec, const char *value,
 	return 0;
 }
 
+static int take_queues(struct cmd_disk_spec *spec, const char *value,
+		       const struct cmd_message *message)
+{
+	uint64_t queues;
+	int ret = cmd_count_parse(value, VBLK_DEVICE_QUEUES_MAX, &queues);
+
+	if (ret || queues == 0)
+		return cmd_message_set(message, "queues=%s: a number from 1 to %u is wanted", value,
+				       VBLK_DEVICE_QUEUES_MAX);
+	spec->queues = (uint16_t)queues;
+	return 0;
+}
+
 static int take_features(struct cmd_disk_spec *spec, const char *value,
 			 const struct cmd_message *message)
 {
@@ -189,6 +202,7 @@ static const struct key keys[] = {
 	{ "features", KEY_OTHER, false, 0, take_features },
 	{ "engine", KEY_OTHER, false, 0, take_engine },
 	{ "poll-us", KEY_OTHER, false, 0, take_poll },
+	{ "queues", KEY_OTHER, false, 0, take_queues },
 };
 
 static int unknown_key(const char *name, const struct cmd_message *message)
@@ -318,6 +332,11 @@ static int check_whole(const struct cmd_disk_spec *spec, const struct cmd_messag
 		return cmd_message_set(message,
 				       "cpu and cpus are both given: cpu is for one "
 				       "processor, cpus for several; one of them is enough");
+	if (!ret && spec->queues > 1 && spec->features == VBLK_FEATURES_BASE)
+		return cmd_message_set(message,
+				       "queues=%u with features=base: a guest that is offered no "
+				       "more than the base uses one queue; leave one of them out",
+				       spec->queues);
 	return ret;
 }
 

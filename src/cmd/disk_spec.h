@@ -5,6 +5,7 @@
  *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
  *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
  *              [,features=all|base][,engine=sync|uring|mmap]
+ *              [,poll-us=N][,queues=N]
  *
  *     path        the file or block device; required
  *     ro          read-only, for the guest and for us
@@ -26,6 +27,8 @@
  *                 mapping of the file (mmap), which is faster if it is warm
  *     poll-us     how many microseconds a worker looks at a ring that has run empty before it goes
  *                 to sleep, if the next request is likely to come so soon; 0: not at all
+ *     queues      1 (default) to 16, each with a worker, for a guest with several processors; not
+ *                 with features=base. The workers share the processors of cpus in turn.
  *
  * Sizes, bps and bps-burst are written as in cmd/size.h, iops and iops-burst as plain numbers. A
  * comma in a value is written twice. Each key but fault may be given once. Pure; any thread.
@@ -57,6 +60,7 @@ struct cmd_disk_spec {
 	enum vblk_feature_set features;
 	enum cmd_disk_engine engine;
 	uint32_t poll_us; /* as in struct vblk_device_options */
+	uint16_t queues;  /* 0: not given */
 };
 
 /*

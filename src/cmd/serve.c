@@ -52,7 +52,8 @@ static const char help[] =
 	"                  replaced. The first --socket is for the first --disk, and so on.\n"
 	"  --fd N          the same, with a socket that listens already\n"
 	"  --disk SPEC     a disk; up to 32\n"
-	"  --queues N      queues of each disk, 1 to 16, with a thread each; default 1\n"
+	"  --queues N      queues of each disk, 1 to 16, with a thread each; default 1. A disk\n"
+	"                  can have its own number, queues=N in its SPEC\n"
 	"  --control PATH  take commands here, from vblk ctl or others\n"
 	"  --user USER     become this user when all is open, USER or USER:GROUP\n"
 	"  --sandbox MODE  on (default): what is not needed is given up when all is open, and\n"
@@ -168,7 +169,9 @@ static int listen_on(const struct serve_place *place, struct serve_disk *disk, i
 static int create_server(struct serve *serve, unsigned int index)
 {
 	const struct cmd_disk_spec *spec = &serve->options.specs[index];
-	struct vblk_vhost_server_options options = { .queues = serve->options.queues };
+	struct vblk_vhost_server_options options = {
+		.queues = spec->queues ? spec->queues : serve->options.queues,
+	};
 	struct serve_disk *disk = &serve->disks[index];
 	char message[MESSAGE_SIZE];
 	int listen_fd, status, ret;

@@ -12,7 +12,8 @@
 
 #define KEYS                                                                           \
 	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features, engine, poll-us (a comma in a value is written twice)"
+	"undeliverable, features, engine, poll-us, queues "                            \
+	"(a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
 {
@@ -87,6 +88,10 @@ static void good_specs(void **state)
 		{ "path=a,,,,b", { .path = (char *)"a,,b" } },
 		{ "path=a,engine=sync", { .path = (char *)"a" } },
 		{ "path=a,engine=mmap", { .path = (char *)"a", .engine = CMD_DISK_MMAP } },
+		{ "path=a,queues=1", { .path = (char *)"a", .queues = 1 } },
+		{ "path=a,queues=16", { .path = (char *)"a", .queues = 16 } },
+		{ "path=a,queues=1,features=base",
+		  { .path = (char *)"a", .queues = 1, .features = VBLK_FEATURES_BASE } },
 		{ "path=a,features=all", { .path = (char *)"a" } },
 		{ "path=a,features=base", { .path = (char *)"a", .features = VBLK_FEATURES_BASE } },
 		{ "path=a,undeliverable=drop", { .path = (char *)"a" } },
@@ -126,6 +131,7 @@ static void good_specs(void **state)
 		assert_int_equal(spec.on_undeliverable, expected->on_undeliverable);
 		assert_int_equal(spec.features, expected->features);
 		assert_int_equal(spec.engine, expected->engine);
+		assert_int_equal(spec.queues, expected->queues);
 		cmd_disk_spec_free(&spec);
 	}
 }
@@ -210,6 +216,12 @@ static void bad_placements_and_faults(void **state)
 		  "poll-us=1000001: a number of microseconds up to 1000000 is wanted" },
 		{ "path=a,poll-us=soon",
 		  "poll-us=soon: a number of microseconds up to 1000000 is wanted" },
+		{ "path=a,queues=0", "queues=0: a number from 1 to 16 is wanted" },
+		{ "path=a,queues=17", "queues=17: a number from 1 to 16 is wanted" },
+		{ "path=a,queues=many", "queues=many: a number from 1 to 16 is wanted" },
+		{ "path=a,features=base,queues=2",
+		  "queues=2 with features=base: a guest that is offered no more than the base uses "
+		  "one queue; leave one of them out" },
 		{ "path=a,features=some", "features=some: all or base is wanted" },
 		{ "path=a,undeliverable=keep",
 		  "undeliverable=keep: drop or needs-reset is wanted" },
