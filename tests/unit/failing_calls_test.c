@@ -127,11 +127,13 @@ static bool needs_reset(struct guest *g)
 	return guest_status(g) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
+/* The worker of a queue that is left may go on after another has told the driver of its end. */
 static bool is_over(void *context)
 {
 	struct guest *g = context;
 
-	return guest_used_idx(g) == g->avail_idx || needs_reset(g);
+	return guest_used_idx(g) == g->avail_idx ||
+	       (needs_reset(g) && vblk_park_is_paused(g->device->queue[0].engine->park));
 }
 
 /* The driver waits for its answers, and gives up when it is told that there will be none. */
