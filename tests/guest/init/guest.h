@@ -19,7 +19,7 @@
  *     vblk.need=NAME,...     the features that /dev/vda must have, in place of those that it has on
  *                            virtio-mmio
  *     vblk.cache=back|through   the write cache's mode at the start (default back)
- *     vblk.queues=N          queues that /dev/vda must have; for mode=queues
+ *     vblk.queues=N          queues that /dev/vda must have; for mode=queues, and mode=pair
  *     vblk.resize=BYTES      the size that /dev/vda is going to have; for mode=resize
  *     vblk.seconds=N         how long the check of mode=load or mode=journal runs (default 10)
  *     vblk.workers=N         processes that use the disk at once, for both of them (default 4)

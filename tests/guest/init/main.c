@@ -43,7 +43,7 @@ static const struct check checks[] = {
 	{ "vdb-serial", MODE_PAIR, 1, check_serial },
 	{ "vdb-features", MODE_PAIR, 1, check_features },
 	{ "raw-write-refused", MODE_RO, 0, check_raw_write_refused },
-	{ "queues", MODE_QUEUES, 0, check_queues },
+	{ "queues", MODE_QUEUES | MODE_PAIR, 0, check_queues },
 	{ "raw-patterns", MODE_RW | MODE_PAIR | MODE_RATE | MODE_CACHE | MODE_LOAD, 0,
 	  check_raw_patterns },
 	{ "vdb-raw-patterns", MODE_PAIR, 1, check_raw_patterns },
