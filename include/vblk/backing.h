@@ -91,6 +91,11 @@ VBLK_API VBLK_MUST_USE int vblk_backing_create(const struct vblk_backing_ops *op
 /* Bits of the flags of vblk_backing_open_file. */
 #define VBLK_FILE_READ_ONLY (1u << 0) /* open for reading; a shared lock */
 #define VBLK_FILE_NO_LOCK   (1u << 1) /* take no lock */
+/*
+ * Past the host's page cache (O_DIRECT). What the host wants aligned and the guest has not is
+ * aligned on the way, through a buffer; the guest's block size does not depend on it.
+ */
+#define VBLK_FILE_DIRECT (1u << 2)
 
 /*
  * Opens a regular file or a block device; it is never created. The whole file is locked with an
@@ -102,6 +107,7 @@ VBLK_API VBLK_MUST_USE int vblk_backing_create(const struct vblk_backing_ops *op
  *   -EISDIR   it is a directory;
  *   -EAGAIN   another opener holds a lock that excludes ours;
  *   -ENODEV   it is neither a regular file nor a block device;
+ *   -EOPNOTSUPP   VBLK_FILE_DIRECT, on a file system that cannot do that;
  *   -EINVAL   an unknown flag.
  */
 VBLK_API VBLK_MUST_USE int vblk_backing_open_file(const char *path, uint32_t flags,
@@ -113,8 +119,8 @@ VBLK_API VBLK_MUST_USE int vblk_backing_open_file(const char *path, uint32_t fla
  * open file description and so is shared by both. Beside the errors above:
  *   -EBADF    not an open descriptor, or one that names a file without opening it (O_PATH);
  *   -EACCES   its access mode does not fit the flags;
- *   -EINVAL   O_APPEND (every write would go to the end), or O_DIRECT (guests' buffers need not be
- *             aligned as that wants).
+ *   -EINVAL   O_APPEND (every write would go to the end); O_DIRECT without VBLK_FILE_DIRECT, or
+ *             the other way round.
  */
 VBLK_API VBLK_MUST_USE int vblk_backing_open_fd(int fd, uint32_t flags,
 						struct vblk_backing **backing);
@@ -125,7 +131,7 @@ VBLK_API VBLK_MUST_USE int vblk_backing_open_fd(int fd, uint32_t flags,
  * cut short, its disk fails) fails the request with EIO. For that a handler of SIGBUS is installed
  * in the process; one that was there before gets what is not ours.
  *
- * Beside the errors above: -EINVAL, a size of 0; what mmap(2) failed with.
+ * Beside the errors above: -EINVAL, a size of 0, or VBLK_FILE_DIRECT; what mmap(2) failed with.
  */
 VBLK_API VBLK_MUST_USE int vblk_backing_map_file(const char *path, uint32_t flags,
 						 struct vblk_backing **backing);

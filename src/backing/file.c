@@ -20,7 +20,7 @@
  * them, and after, because the name may meanwhile mean something else. The opening itself does not
  * block, lest a FIFO put in place of the disk should hang us.
  */
-#include "backing/call.h"
+#include "backing/direct.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -34,14 +34,15 @@
 
 _Static_assert(sizeof(off_t) == sizeof(int64_t), "disks are larger than 2 GiB");
 
-#define KNOWN_FLAGS (VBLK_FILE_READ_ONLY | VBLK_FILE_NO_LOCK)
+#define KNOWN_FLAGS (VBLK_FILE_READ_ONLY | VBLK_FILE_NO_LOCK | VBLK_FILE_DIRECT)
 
 /* Keeps our descriptors from taking the place of a standard stream that the program closed. */
 #define LOWEST_FD 3
 
 struct file {
 	int fd;
-	bool in_memory; /* no call ever waits for a disk */
+	struct vblk_direct *direct; /* owned; NULL: through the page cache */
+	bool in_memory;		    /* no call ever waits for a disk */
 };
 
 static int fd_of(void *context)
@@ -53,21 +54,27 @@ static int fd_of(void *context)
 
 static ssize_t file_preadv(void *context, const struct iovec *iov, int count, uint64_t offset)
 {
+	const struct file *file = context;
 	ssize_t n;
 
 	if (offset > INT64_MAX)
 		return -EINVAL;
-	n = preadv(fd_of(context), iov, count, (off_t)offset);
+	if (file->direct)
+		return vblk_direct_preadv(file->direct, iov, count, offset);
+	n = preadv(file->fd, iov, count, (off_t)offset);
 	return n < 0 ? -errno : n;
 }
 
 static ssize_t file_pwritev(void *context, const struct iovec *iov, int count, uint64_t offset)
 {
+	const struct file *file = context;
 	ssize_t n;
 
 	if (offset > INT64_MAX)
 		return -EINVAL;
-	n = pwritev(fd_of(context), iov, count, (off_t)offset);
+	if (file->direct)
+		return vblk_direct_pwritev(file->direct, iov, count, offset);
+	n = pwritev(file->fd, iov, count, (off_t)offset);
 	return n < 0 ? -errno : n;
 }
 
@@ -106,8 +113,11 @@ static int file_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uin
 
 static void file_close(void *context)
 {
-	close(fd_of(context));
-	free(context);
+	struct file *file = context;
+
+	vblk_direct_destroy(file->direct);
+	close(file->fd);
+	free(file);
 }
 
 static int check_type(const struct stat *st)
@@ -154,7 +164,11 @@ static int file_async_fd(void *context, const struct vblk_call *call)
 {
 	const struct file *file = context;
 
-	return file->in_memory && call && call->op != VBLK_CALL_PREADV ? -1 : file->fd;
+	if (!call)
+		return file->fd;
+	if (file->direct)
+		return vblk_direct_is_free(file->direct, call) ? file->fd : -1;
+	return file->in_memory && call->op != VBLK_CALL_PREADV ? -1 : file->fd;
 }
 
 static const struct vblk_backing_ops file_ops = {
@@ -191,6 +205,28 @@ static bool is_in_memory(int fd)
 	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+/* The context of a backing on `fd`, which is closed if it cannot be made. */
+static int make_file(int fd, uint32_t flags, struct file **file)
+{
+	struct file *made = calloc(1, sizeof(*made));
+	struct vblk_alignment alignment;
+	int err = made ? 0 : -ENOMEM;
+
+	if (!err && flags & VBLK_FILE_DIRECT) {
+		vblk_direct_ask(fd, &alignment);
+		err = vblk_direct_create(fd, &alignment, &made->direct);
+	}
+	if (err) {
+		free(made);
+		close(fd);
+		return err;
+	}
+	made->fd = fd;
+	made->in_memory = is_in_memory(fd);
+	*file = made;
+	return 0;
+}
+
 /* Makes a backing of `fd`, which is closed if that fails. */
 static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
 {
@@ -205,12 +241,9 @@ static int adopt(int fd, uint32_t flags, struct vblk_backing **backing)
 		close(fd);
 		return err;
 	}
-	file = calloc(1, sizeof(*file));
-	if (!file) {
-		close(fd);
-		return -ENOMEM;
-	}
-	*file = (struct file){ fd, is_in_memory(fd) };
+	err = make_file(fd, flags, &file);
+	if (err)
+		return err;
 	err = vblk_backing_create(&file_ops, file, &info, &made);
 	if (err)
 		return err;
@@ -255,9 +288,11 @@ int vblk_backing_open_file(const char *path, uint32_t flags, struct vblk_backing
 	err = check_type(&st);
 	if (err)
 		return err;
+	if (flags & VBLK_FILE_DIRECT)
+		access |= O_DIRECT;
 	fd = open(path, access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
-		return -errno;
+		return errno == EINVAL && (access & O_DIRECT) ? -EOPNOTSUPP : -errno;
 	err = clear_nonblock(fd);
 	if (err) {
 		close(fd);
@@ -267,8 +302,9 @@ int vblk_backing_open_file(const char *path, uint32_t flags, struct vblk_backing
 }
 
 /* Whether a descriptor that was opened by somebody else can carry a disk. */
-static int check_mode(int fd, bool read_only)
+static int check_mode(int fd, uint32_t flags)
 {
+	bool read_only = flags & VBLK_FILE_READ_ONLY;
 	int status = fcntl(fd, F_GETFL);
 
 	if (status < 0)
@@ -277,8 +313,11 @@ static int check_mode(int fd, bool read_only)
 		return -EBADF;
 	if ((status & O_ACCMODE) != O_RDWR && !(read_only && (status & O_ACCMODE) == O_RDONLY))
 		return -EACCES;
-	/* The one would put every write at the end; the other refuses most buffers of a guest. */
-	if ((!read_only && (status & O_APPEND)) || (status & O_DIRECT))
+	/* It would put every write at the end. */
+	if (!read_only && (status & O_APPEND))
+		return -EINVAL;
+	/* Who did not say so expects that any buffer of a guest is good; who did, that it is so. */
+	if (!(status & O_DIRECT) != !(flags & VBLK_FILE_DIRECT))
 		return -EINVAL;
 	return 0;
 }
@@ -289,7 +328,7 @@ int vblk_backing_open_fd(int fd, uint32_t flags, struct vblk_backing **backing)
 
 	if (flags & ~KNOWN_FLAGS)
 		return -EINVAL;
-	err = check_mode(fd, flags & VBLK_FILE_READ_ONLY);
+	err = check_mode(fd, flags);
 	if (err)
 		return err;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, LOWEST_FD);

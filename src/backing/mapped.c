@@ -125,6 +125,8 @@ int vblk_backing_map_file(const char *path, uint32_t flags, struct vblk_backing 
 	int access = PROT_READ;
 	int ret;
 
+	if (flags & VBLK_FILE_DIRECT)
+		return -EINVAL;
 	ret = vblk_sigbus_install();
 	if (ret < 0)
 		return ret;

@@ -83,7 +83,7 @@ static const char help[] =
 	"SPEC:\n"
 	"  path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]\n"
 	"           [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]\n"
-	"           [,features=all|base][,engine=sync|uring|mmap][,poll-us=N][,queues=N]\n"
+	"           [,features=all|base][,engine=sync|uring|mmap][,direct][,poll-us=N][,queues=N]\n"
 	"  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
 	"  cpu and cpus say on which processors the disk's worker runs: cpus=0-3,,5.\n"
 	"  undeliverable=needs-reset stops a disk, until the guest resets it, at a request\n"

@@ -25,6 +25,8 @@ static const char *explain(const struct cmd_disk_spec *spec, int code)
 		return "does not exist: create it first, for example with truncate -s 1G";
 	case -EISDIR:
 		return "is a directory: a file or a block device is wanted";
+	case -EOPNOTSUPP:
+		return "is on a file system without O_DIRECT: leave direct away";
 	case -ENODEV:
 	case -ENXIO:
 		return "is neither a regular file nor a block device";
@@ -117,12 +119,17 @@ static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **ba
 	return 0;
 }
 
+static uint32_t file_flags(const struct cmd_disk_spec *spec)
+{
+	return (spec->read_only ? VBLK_FILE_READ_ONLY : 0) | (spec->direct ? VBLK_FILE_DIRECT : 0);
+}
+
 #define LOOK_AGAIN_NS 10000000
 
 void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_NS };
-	uint32_t flags = spec->read_only ? VBLK_FILE_READ_ONLY : 0;
+	uint32_t flags = file_flags(spec);
 	uint64_t end_ns = vblk_clock_now(NULL) + timeout_ms * UINT64_C(1000000);
 	struct vblk_backing *backing;
 
@@ -139,7 +146,7 @@ int cmd_disk_open_backing(const struct cmd_disk_spec *spec, enum cmd_disk_faults
 			  struct vblk_backing **backing, char *message, size_t message_size)
 {
 	struct vblk_backing *opened = NULL;
-	uint32_t flags = spec->read_only ? VBLK_FILE_READ_ONLY : 0;
+	uint32_t flags = file_flags(spec);
 	int ret;
 
 	if (spec->engine == CMD_DISK_MMAP)

@@ -201,6 +201,7 @@ static const struct key keys[] = {
 	{ "undeliverable", KEY_OTHER, false, 0, take_undeliverable },
 	{ "features", KEY_OTHER, false, 0, take_features },
 	{ "engine", KEY_OTHER, false, 0, take_engine },
+	{ "direct", KEY_FLAG, false, FIELD(direct), NULL },
 	{ "poll-us", KEY_OTHER, false, 0, take_poll },
 	{ "queues", KEY_OTHER, false, 0, take_queues },
 };
@@ -323,6 +324,9 @@ static int check_whole(const struct cmd_disk_spec *spec, const struct cmd_messag
 	const struct vblk_throttle *throttle = &spec->throttle;
 	int ret;
 
+	if (spec->direct && spec->engine == CMD_DISK_MMAP)
+		return cmd_message_set(message, "direct and engine=mmap exclude each other: a "
+						"mapping is the page cache");
 	if (!spec->path)
 		return cmd_message_set(message, "there is no path: path=FILE is required");
 	ret = check_burst("iops", throttle->iops, throttle->iops_burst, message);

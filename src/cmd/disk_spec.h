@@ -25,6 +25,7 @@
  *     engine      how the file is read and written: by system calls, one after the other (sync,
  *                 default), by io_uring, many at a time (uring), or by copies between memory and a
  *                 mapping of the file (mmap), which is faster if it is warm
+ *     direct      past the host's page cache (O_DIRECT); not with engine=mmap
  *     poll-us     how many microseconds a worker looks at a ring that has run empty before it goes
  *                 to sleep, if the next request is likely to come so soon; 0: not at all
  *     queues      1 (default) to 16, each with a worker, for a guest with several processors; not
@@ -59,6 +60,7 @@ struct cmd_disk_spec {
 	enum vblk_undeliverable on_undeliverable;
 	enum vblk_feature_set features;
 	enum cmd_disk_engine engine;
+	bool direct;
 	uint32_t poll_us; /* as in struct vblk_device_options */
 	uint16_t queues;  /* 0: not given */
 };

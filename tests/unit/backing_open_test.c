@@ -100,7 +100,7 @@ static void file_open_errors(void **state)
 		assert_int_equal(try_open(path_of(table[i].name), RO), table[i].err);
 	}
 	assert_int_equal(try_open("", 0), -ENOENT);
-	assert_int_equal(try_open(path_of("disk"), 1u << 2), -EINVAL);
+	assert_int_equal(try_open(path_of("disk"), 1u << 3), -EINVAL);
 	assert_int_equal(count_descriptors(), before);
 	remove_odd_files();
 }

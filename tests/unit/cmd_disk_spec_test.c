@@ -12,7 +12,7 @@
 
 #define KEYS                                                                           \
 	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features, engine, poll-us, queues "                            \
+	"undeliverable, features, engine, direct, poll-us, queues "                    \
 	"(a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
@@ -214,6 +214,7 @@ static void bad_placements_and_faults(void **state)
 		{ "path=a,engine=aio", "engine=aio: sync, uring or mmap is wanted" },
 		{ "path=a,poll-us=1000001",
 		  "poll-us=1000001: a number of microseconds up to 1000000 is wanted" },
+		{ "path=a,direct,engine=mmap", "direct and engine=mmap exclude each other: a mapping is the page cache" },
 		{ "path=a,poll-us=soon",
 		  "poll-us=soon: a number of microseconds up to 1000000 is wanted" },
 		{ "path=a,queues=0", "queues=0: a number from 1 to 16 is wanted" },
