@@ -82,7 +82,7 @@ static int map_region(int fd, const struct vblk_vhost_region *region, int event_
 			   fd, (off_t)where.offset);
 	ret = made->start == MAP_FAILED ? -errno : 0;
 	if (ret == 0) {
-		ret = vblk_sigbus_watch(made->start, made->length, event_fd);
+		ret = vblk_sigbus_watch(made->start, made->length, page, event_fd);
 		if (ret < 0)
 			munmap(made->start, made->length);
 		else

@@ -7,8 +7,8 @@
  * (vblk_memory) out of mappings that are shared between the old one and the new; a mapping goes
  * with the last map that has it.
  *
- * The files are the front end's. One that is cut short under us becomes zeros (base/sigbus.h), and
- * the event descriptor says so.
+ * The files are the front end's. Of one that is cut short under us, the pages that somebody touches
+ * become zeros (base/sigbus.h), and the event descriptor says so.
  *
  * Belongs to one thread; the maps that it gives out to any.
  */
