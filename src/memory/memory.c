@@ -53,6 +53,11 @@ void vblk_memory_seal(struct vblk_memory *memory)
 	atomic_store_explicit(&memory->sealed, true, memory_order_release);
 }
 
+void *vblk_memory_context(const struct vblk_memory *memory)
+{
+	return memory->context;
+}
+
 size_t vblk_memory_region_count(const struct vblk_memory *memory)
 {
 	return memory->count;
@@ -105,8 +110,27 @@ int vblk_memory_add_region(struct vblk_memory *memory, uint64_t address, uint64_
 
 void vblk_memory_view_init(struct vblk_memory_view *view, const struct vblk_memory *memory)
 {
-	view->memory = memory;
-	view->recent = NULL;
+	*view = (struct vblk_memory_view){ .memory = memory };
+}
+
+/* The count is made out of date, so that the first question is about what has failed before too. */
+void vblk_memory_view_set_guard(struct vblk_memory_view *view,
+				const struct vblk_memory_guard *guard)
+{
+	view->guard = guard;
+	view->failures = vblk_sigbus_failures() - 1;
+}
+
+/* The count is read before the flags: a failure that the flags do not show yet will move it. */
+bool vblk_memory_view_ask_guard(struct vblk_memory_view *view)
+{
+	unsigned failures = vblk_sigbus_failures();
+
+	atomic_thread_fence(memory_order_acquire);
+	if (view->guard->has_failed(view->guard->context))
+		return true;
+	view->failures = failures;
+	return false;
 }
 
 const struct vblk_memory_region *vblk_memory_view_find(struct vblk_memory_view *view,

@@ -10,12 +10,17 @@
  * copy functions use relaxed atomic accesses, which the compiler may neither repeat nor invent,
  * and callers work on the copy. Regions are aligned to VBLK_MEMORY_ALIGN on both sides, so a
  * naturally aligned value of up to 16 bytes lies in one region and is aligned in the host too.
+ *
+ * Memory that is somebody else's file can be cut short under us, and then reads as zeros that were
+ * never written (base/sigbus.h). Who knows of such a file guards the view: whoever is about to act
+ * on what was read asks first whether it can be true.
  */
 #ifndef VBLK_MEMORY_MEMORY_H
 #define VBLK_MEMORY_MEMORY_H
 
 #include <vblk/memory.h>
 
+#include "base/sigbus.h"
 #include "memory/dirty.h"
 
 struct vblk_memory_region {
@@ -24,17 +29,48 @@ struct vblk_memory_region {
 	uint8_t *host;
 };
 
+/* Says whether a page was lost, of guest memory or of whatever else is shared along with it. */
+struct vblk_memory_guard {
+	bool (*has_failed)(void *context); /* stays true; by the flags of base/sigbus.h */
+	void *context;
+};
+
 struct vblk_memory_view {
 	const struct vblk_memory *memory;
 	const struct vblk_memory_region *recent; /* NULL: none yet */
 	const struct vblk_dirty_log *dirty;	 /* where writes are recorded; NULL: nowhere */
+	const struct vblk_memory_guard *guard;	 /* NULL: the memory is ours, and cannot be lost */
+	unsigned failures; /* of any memory, when the guard last had nothing to say */
 };
 
 /* From here on vblk_memory_add_region answers -EBUSY. Any thread. */
 void vblk_memory_seal(struct vblk_memory *memory);
 
-/* Starts a view of a sealed map, without a log. The map must outlive the view. */
+/* What the map was created with. */
+void *vblk_memory_context(const struct vblk_memory *memory);
+
+/* Starts a view of a sealed map, without a log or a guard. The map must outlive the view. */
 void vblk_memory_view_init(struct vblk_memory_view *view, const struct vblk_memory *memory);
+
+/* From here on the guard is asked; it outlives the view. NULL: there is none. */
+void vblk_memory_view_set_guard(struct vblk_memory_view *view,
+				const struct vblk_memory_guard *guard);
+
+/* As vblk_memory_view_has_failed, after a failure of some memory or other. */
+bool vblk_memory_view_ask_guard(struct vblk_memory_view *view);
+
+/*
+ * Whether what was read of this memory so far may be zeros that stand for nothing. Once true it
+ * stays so. In the usual case this is one load of a word that nobody writes.
+ */
+static inline bool vblk_memory_view_has_failed(struct vblk_memory_view *view)
+{
+	if (!view->guard)
+		return false;
+	/* What was read before is read before the count is; see vblk_sigbus_failures. */
+	atomic_thread_fence(memory_order_acquire);
+	return vblk_sigbus_failures() != view->failures && vblk_memory_view_ask_guard(view);
+}
 
 /* The region that holds `address`, or NULL; moves view->recent. */
 const struct vblk_memory_region *vblk_memory_view_find(struct vblk_memory_view *view,

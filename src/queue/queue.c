@@ -221,6 +221,8 @@ int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length)
 	if (store32(queue, &queue->used, slot, head) < 0 ||
 	    store32(queue, &queue->used, slot + 4, length) < 0)
 		return -EFAULT;
+	if (vblk_memory_view_has_failed(&queue->view))
+		return -EFAULT;
 	if (store16(queue, &queue->used, USED_IDX, (uint16_t)(queue->next_used + 1)) < 0)
 		return -EFAULT;
 	queue->next_used++;

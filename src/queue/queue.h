@@ -124,7 +124,8 @@ void vblk_queue_drop(struct vblk_queue *queue, uint16_t head);
 /*
  * Publishes a used element. Everything the device wrote for the chain before this call is visible
  * to a driver that sees the new used.idx (release). Gives the head back in any case.
- * Returns 0; -ERANGE if head >= size; -EFAULT if the used ring is not in guest memory.
+ * Returns 0; -ERANGE if head >= size; -EFAULT if the used ring is not in guest memory, or memory
+ * has failed, for which the view has a guard: then used.idx stays as it is.
  */
 VBLK_MUST_USE int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length);
 

@@ -26,12 +26,24 @@ enum vblk_step vblk_drain_poison(struct vblk_drain *drain)
 
 	drain->poisoned = true;
 	vblk_drain_clear_stall(drain);
-	if (vblk_lease_hold(&drain->lease)) {
+	if (vblk_drain_hold(drain)) {
 		ret = vblk_port_signal_needs_reset(drain->config.port);
 		vblk_lease_release(&drain->lease);
 	}
 	vblk_port_log(drain->config.port, ret);
 	return VBLK_STEP_BROKEN;
+}
+
+/* There is one line, and a limit for those who come again and again to have it. */
+void vblk_drain_cut_off(struct vblk_drain *drain)
+{
+	if (drain->cut_off)
+		return;
+	drain->cut_off = true;
+	drain->poisoned = true;
+	vblk_lease_surrender(&drain->lease);
+	vblk_drain_clear_stall(drain);
+	vblk_drain_warn_limited(drain, "guest memory was cut short: the queue is served no more");
 }
 
 bool vblk_drain_is_strict(const struct vblk_drain *drain)
@@ -103,6 +115,8 @@ static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_reques
 	ret = push(drain, request->head, answer.used_len);
 	vblk_lease_release(&drain->lease);
 	vblk_io_log(&drain->io, request, &answer);
+	if (ret < 0 && vblk_drain_is_cut_off(drain))
+		return VBLK_STEP_BROKEN;
 	if (ret < 0)
 		return unpublished(drain, request->head, ret, by);
 	drain->batch.published++;
@@ -119,7 +133,7 @@ enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_requ
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
 		vblk_metrics_add_flush(drain->config.disk->metrics);
 	}
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
 	return publish(drain, request,
 		       (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
@@ -131,7 +145,7 @@ enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight 
 	const struct vblk_request *request = &flight->request;
 	struct vblk_answer answer;
 
-	if (drain->poisoned || !vblk_lease_hold(&drain->lease))
+	if (drain->poisoned || !vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
 	answer = vblk_io_complete(&drain->io, request, &flight->transfer);
 	return publish(drain, request, answer, vblk_io_name(request));
@@ -145,7 +159,7 @@ void vblk_drain_interrupt(struct vblk_drain *drain)
 	if (drain->batch.published == 0)
 		return;
 	drain->batch = (struct vblk_batch){ .published = 0 };
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return;
 	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
 	ret = vblk_queue_needs_interrupt(&drain->queue);

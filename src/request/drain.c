@@ -30,8 +30,10 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	vblk_lease_init(&drain->lease);
 	vblk_queue_start(&drain->queue, &config->layout, config->event_idx, config->memory);
 	drain->queue.view.dirty = config->dirty;
+	vblk_memory_view_set_guard(&drain->queue.view, config->guard);
 	vblk_throttle_join(&drain->throttle, disk->throttle, config->retry, config->retry_context);
 	drain->poisoned = false;
+	drain->cut_off = false;
 	drain->stalled = false;
 	drain->batch = (struct vblk_batch){ .published = 0 };
 	vblk_linger_init(&drain->linger, config->poll_ns);
@@ -87,6 +89,8 @@ static const char *pop_failure(int error)
 
 static enum vblk_step cannot_pop(struct vblk_drain *drain, int error)
 {
+	if (vblk_drain_is_cut_off(drain))
+		return VBLK_STEP_BROKEN;
 	if (error == -ERANGE)
 		vblk_metrics_add_invalid_avail_idx(drain->config.disk->metrics);
 	else
@@ -145,7 +149,7 @@ static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
 
 	if (!journal->ops || origin == FROM_JOURNAL || head >= drain->queue.layout.size)
 		return true;
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return false;
 	journal->ops->claim(journal->context, head);
 	vblk_lease_release(&drain->lease);
@@ -173,26 +177,18 @@ static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *fl
 	return vblk_drain_conclude(drain, flight);
 }
 
-/* Takes one chain from the ring, and to the ring if nobody else does. */
-static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *flight,
-				 uint64_t *wait_ns)
+/* Serves one chain, whose head is out of the ring: to the ring, if nobody else brings it there. */
+static enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *flight,
+				 uint16_t head, enum origin origin, uint64_t *wait_ns)
 {
-	enum origin origin = has_adopted(drain) ? FROM_JOURNAL : FROM_RING;
 	struct vblk_queue *queue = &drain->queue;
 	struct vblk_verdict verdict;
-	uint16_t head;
-	int ret;
 
-	ret = take_head(drain, &head);
-	if (ret < 0)
-		return cannot_pop(drain, ret);
-	if (ret == 0) {
-		vblk_drain_clear_stall(drain); /* a driver may take back what it made available */
-		return VBLK_STEP_EMPTY;
-	}
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
 	verdict = vblk_request_parse(&flight->request, &drain->chain, &queue->view,
 				     &drain->config.rules);
+	if (vblk_drain_is_cut_off(drain))
+		return VBLK_STEP_BROKEN;
 	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, &flight->request, wait_ns))
 		return stall(drain, head, origin);
 	vblk_drain_clear_stall(drain);
@@ -207,6 +203,28 @@ static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *f
 		break;
 	}
 	return carry_out(drain, flight);
+}
+
+/* Takes one chain from the ring. */
+static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *flight,
+				 uint64_t *wait_ns)
+{
+	enum origin origin = has_adopted(drain) ? FROM_JOURNAL : FROM_RING;
+	enum vblk_step step;
+	uint16_t head;
+	int ret;
+
+	ret = take_head(drain, &head);
+	if (ret < 0)
+		return cannot_pop(drain, ret);
+	if (ret == 0) {
+		vblk_drain_clear_stall(drain); /* a driver may take back what it made available */
+		return VBLK_STEP_EMPTY;
+	}
+	step = serve_head(drain, flight, head, origin, wait_ns);
+	if (drain->cut_off && step == VBLK_STEP_BROKEN)
+		put_back(drain, head, origin); /* no answer: who goes on here begins with it */
+	return step;
 }
 
 /* Brings to the driver what has landed, and goes on with what has another call before it. */
@@ -243,7 +261,7 @@ static void submit_and_land(struct vblk_drain *drain)
 	} while (air->unsent > 0);
 }
 
-/* Takes one chain from the ring. */
+/* The same with a flight of its own, if calls are made by somebody else. */
 static enum vblk_step serve_one(struct vblk_drain *drain, uint64_t *wait_ns)
 {
 	struct vblk_air *air = drain->config.air;
@@ -270,7 +288,7 @@ static void disable_notifications(struct vblk_drain *drain)
 {
 	int ret;
 
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return;
 	ret = vblk_queue_disable_notifications(&drain->queue);
 	vblk_lease_release(&drain->lease);
@@ -286,7 +304,7 @@ static int enable_notifications(struct vblk_drain *drain)
 {
 	int ret;
 
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return -ECANCELED;
 	ret = vblk_queue_enable_notifications(&drain->queue);
 	vblk_lease_release(&drain->lease);

@@ -3,6 +3,11 @@
  * Draining a queue: taking what is available, request by request, until there is nothing more,
  * a limit says wait, or the bound on one drain is reached.
  *
+ * Guest memory that is a file of somebody else's can be lost under us. A drain that finds out acts
+ * on nothing that it has read since it last looked, surrenders its lease, and so never touches the
+ * guest again, not even to tell its driver: whoever shared the memory is told by other means
+ * (base/sigbus.h), and the request in hand counts as not taken.
+ *
  * A drain is the whole state of one queue at work, from DRIVER_OK to reset. It is made on the
  * front end's thread, then belongs to one engine thread. It holds references of its own to all it
  * touches, so it may outlive the device that made it.
@@ -67,6 +72,11 @@ struct vblk_drain_config {
 	struct vblk_journal journal;
 	/* Where writes to guest memory are recorded; NULL: nowhere. Outlives the drain. */
 	const struct vblk_dirty_log *dirty;
+	/*
+	 * Says when memory was lost that the drain reads, or that its journal or its log are in;
+	 * NULL: never. Outlives the drain.
+	 */
+	const struct vblk_memory_guard *guard;
 
 	/*
 	 * Told once when vblk_drain_destroy has no more use for any of the above, with the drain as
@@ -100,6 +110,7 @@ struct vblk_drain {
 	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */
 	uint16_t adopted_next;
 	bool poisoned; /* the driver broke the queue: nothing is served until a reset */
+	bool cut_off;  /* it was memory that was lost */
 	bool stalled;  /* the next request waits for tokens; the gauge counts it */
 	struct vblk_chain chain;
 	struct vblk_io io;

@@ -47,6 +47,29 @@ bool vblk_drain_is_strict(const struct vblk_drain *drain);
 void vblk_drain_clear_stall(struct vblk_drain *drain);
 
 /*
+ * Guest memory was lost: from here on nothing is done to the guest. Says so, so not while the lease
+ * is held. For vblk_drain_is_cut_off.
+ */
+void vblk_drain_cut_off(struct vblk_drain *drain);
+
+/*
+ * Whether memory was lost: then what was read of it since the last look means nothing, and the
+ * queue is served no more. Not while the lease is held.
+ */
+static inline bool vblk_drain_is_cut_off(struct vblk_drain *drain)
+{
+	if (vblk_memory_view_has_failed(&drain->queue.view))
+		vblk_drain_cut_off(drain);
+	return drain->cut_off;
+}
+
+/* Takes the lease. False if the guest is not to be touched: we were given up, or cut off. */
+static inline bool vblk_drain_hold(struct vblk_drain *drain)
+{
+	return !vblk_drain_is_cut_off(drain) && vblk_lease_hold(&drain->lease);
+}
+
+/*
  * Three ends of a request. A chain that cannot be answered is dropped: publishing it all the same
  * would let the driver take an old byte in its memory for our status. One that needs no disk is
  * replied to. One that was carried out is concluded, unless the queue has been poisoned meanwhile.

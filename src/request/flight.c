@@ -57,10 +57,19 @@ static bool is_interrupted(struct vblk_flight *flight, ssize_t result)
 	return result == -EINTR && ++flight->interrupts <= VBLK_EINTR_MAX;
 }
 
-/* The call that was prepared may be made, unless this worker was given up. */
+/*
+ * Whether there is no going on: this worker was given up, or memory was lost, and with it what the
+ * request is about, or the data that it would write.
+ */
+static bool must_stop(const struct vblk_io *io)
+{
+	return vblk_lease_is_revoked(io->lease) || vblk_memory_view_has_failed(io->view);
+}
+
+/* The call that was prepared may be made, unless it is too late for it. */
 static bool go(const struct vblk_io *io, struct vblk_flight *flight)
 {
-	return vblk_lease_is_revoked(io->lease) ? fail(flight, -ECANCELED) : true;
+	return must_stop(io) ? fail(flight, -ECANCELED) : true;
 }
 
 /* ---- making a change stable ---- */
@@ -150,7 +159,7 @@ static int zero_segment(struct vblk_io *io, uint64_t address, uint32_t length)
 	while (length > 0 && ret == 0) {
 		uint32_t step = (uint32_t)vblk_min_u64(length, VBLK_ZERO_STEP_MAX);
 
-		if (!vblk_lease_hold(io->lease))
+		if (must_stop(io) || !vblk_lease_hold(io->lease))
 			return -ECANCELED;
 		ret = vblk_memory_zero(io->view, address, step);
 		vblk_lease_release(io->lease);

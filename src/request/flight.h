@@ -13,7 +13,8 @@
  *
  * Neither rings nor counters are touched. Zeros behind the end of a file are stored under a hold of
  * the lease for a piece at a time; otherwise the lease is only looked at, before each call: a
- * worker that has lost it starts nothing any more.
+ * worker that has lost it starts nothing any more, and neither does one whose guest memory was
+ * lost (memory/memory.h), which may hold zeros in the place of what was to be written.
  */
 #ifndef VBLK_REQUEST_FLIGHT_H
 #define VBLK_REQUEST_FLIGHT_H

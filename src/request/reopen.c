@@ -38,7 +38,7 @@ static int open_ring(struct vblk_drain *drain)
 	uint16_t used_idx = 0;
 	int ret;
 
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return -ECANCELED;
 	ret = vblk_queue_used_idx(&drain->queue, &used_idx);
 	if (ret == 0 && drain->config.journal.ops) {
@@ -47,6 +47,8 @@ static int open_ring(struct vblk_drain *drain)
 			next_avail = (uint16_t)(used_idx + drain->adopted->count);
 	}
 	vblk_lease_release(&drain->lease);
+	if (vblk_drain_is_cut_off(drain))
+		return -ECANCELED;
 	if (ret < 0)
 		return ret;
 	if (drain->adopted && drain->adopted->count > 0)
@@ -70,7 +72,7 @@ static void announce(struct vblk_drain *drain)
 {
 	int raised;
 
-	if (!vblk_lease_hold(&drain->lease))
+	if (!vblk_drain_hold(drain))
 		return;
 	vblk_port_set_interrupt_status(drain->config.port, VIRTIO_MMIO_INT_VRING);
 	raised = vblk_port_signal(drain->config.port);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests of a worker that is given up while it carries them out: it makes no further call to
- * the disk, and there is nothing left to see of the request.
+ * Requests of a worker that is given up while it carries them out, or whose guest memory is lost:
+ * it makes no further call to the disk, and there is nothing left to see of the request.
  */
 #include "io_rig.h"
 
@@ -174,6 +174,85 @@ static void test_lease_revoked_between_windows(void **state)
 	}
 }
 
+/* Guest memory is lost when the call with this number is under way; 0: before any. */
+struct loss {
+	struct io_rig *rig;
+	unsigned during;
+	bool lost;
+};
+
+static bool is_lost(void *context)
+{
+	return ((struct loss *)context)->lost;
+}
+
+static void lose_in_time(void *context)
+{
+	struct loss *loss = context;
+
+	if (loss->rig->tape.calls != loss->during)
+		return;
+	loss->lost = true;
+	atomic_fetch_add(&vblk_sigbus_failure_count, 1);
+}
+
+/* Moves the data of the request in hand. Returns how many calls there were. */
+static unsigned calls_when_lost(struct io_rig *rig, unsigned during)
+{
+	struct loss loss = { rig, during, false };
+	const struct vblk_memory_guard guard = { is_lost, &loss };
+	struct vblk_transfer transfer;
+
+	vblk_memory_view_set_guard(rig->io.view, &guard);
+	rig->tape.hook = lose_in_time;
+	rig->tape.context = &loss;
+	lose_in_time(&loss);
+	transfer = io_rig_transfer(rig);
+	rig->tape.hook = NULL;
+	vblk_memory_view_set_guard(rig->io.view, NULL);
+	assert_true(loss.lost);
+	assert_int_equal(transfer.error, -ECANCELED);
+	return rig->tape.calls;
+}
+
+static void test_memory_lost_before_the_first_call(void **state)
+{
+	struct io_rig *rig = *state;
+
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(kinds); i++) {
+		request(rig, &kinds[i]);
+		assert_int_equal(calls_when_lost(rig, 0), 0);
+	}
+}
+
+static void test_memory_lost_in_short_transfers(void **state)
+{
+	struct io_rig *rig = *state;
+
+	for (size_t i = 0; i < 2; i++) {
+		const rule_t rule = { .op = kinds[i].op, .action = VBLK_FAULTY_SHORT, .value = 64 };
+
+		for (unsigned during = 1; during < 32; during++) {
+			io_rig_faults(rig, &rule, 1);
+			request(rig, &kinds[i]);
+			assert_int_equal(calls_when_lost(rig, during), during);
+		}
+	}
+}
+
+/* The host's file ends before the request does, and what it does not have would be zeros. */
+static void test_memory_lost_before_it_is_filled_with_zeros(void **state)
+{
+	static const rule_t none = { .op = VBLK_FAULTY_PREADV, .action = VBLK_FAULTY_ZERO };
+	struct io_rig *rig = *state;
+
+	io_rig_faults(rig, &none, 1);
+	request(rig, &kinds[0]);
+	ram_fill(&rig->ram, DATA, 0x5a, kinds[0].length);
+	assert_int_equal(calls_when_lost(rig, 1), 1);
+	assert_true(ram_is_filled(&rig->ram, DATA, 0x5a, kinds[0].length));
+}
+
 #define TEST(fn)	   cmocka_unit_test_setup_teardown(fn, setup, teardown)
 #define TEST_SCATTERED(fn) cmocka_unit_test_setup_teardown(fn, setup_scattered, teardown)
 
@@ -185,6 +264,9 @@ int main(void)
 		TEST(test_lease_revoked_in_a_stable_write),
 		TEST(test_lease_revoked_before_the_first_call),
 		TEST_SCATTERED(test_lease_revoked_between_windows),
+		TEST(test_memory_lost_before_the_first_call),
+		TEST(test_memory_lost_in_short_transfers),
+		TEST(test_memory_lost_before_it_is_filled_with_zeros),
 	};
 
 	return cmocka_run_group_tests_name("io_lease", tests, NULL, NULL);
