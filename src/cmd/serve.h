@@ -3,11 +3,17 @@
 #ifndef CMD_SERVE_H
 #define CMD_SERVE_H
 
+#include <assert.h>
+
+#include "base/sigbus.h"
 #include "cmd/serve_options.h"
 #include "control/server.h"
 #include "control/unix_socket.h"
 #include "sandbox/sandbox.h"
 #include "vhost/server.h"
+
+static_assert(SERVE_DISKS_MAX * VBLK_VHOST_MAPPINGS_MAX <= VBLK_SIGBUS_RANGES,
+	      "what the front ends of each disk may map can be watched");
 
 struct serve_disk {
 	struct vblk_backing *backing; /* owned */

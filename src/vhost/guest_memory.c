@@ -14,8 +14,15 @@
 
 #include "base/sigbus.h"
 
+struct vblk_vhost_account {
+	atomic_uint refs; /* the owner's, and one of each mapping */
+	atomic_uint mappings;
+	int event_fd;
+};
+
 struct vblk_vhost_mapping_ref {
 	atomic_uint refs;
+	struct vblk_vhost_account *account; /* owned reference */
 	void *start;
 	size_t length;
 	uint64_t skip;
@@ -27,6 +34,46 @@ struct map_owner {
 	uint32_t count;
 	struct vblk_vhost_mapping_ref *mapping[];
 };
+
+/* ---- accounts ---- */
+
+int vblk_vhost_account_create(int event_fd, struct vblk_vhost_account **account)
+{
+	struct vblk_vhost_account *made = malloc(sizeof(*made));
+
+	if (!made)
+		return -ENOMEM;
+	atomic_init(&made->refs, 1);
+	atomic_init(&made->mappings, 0);
+	made->event_fd = event_fd;
+	*account = made;
+	return 0;
+}
+
+void vblk_vhost_account_unref(struct vblk_vhost_account *account)
+{
+	if (account && atomic_fetch_sub_explicit(&account->refs, 1, memory_order_acq_rel) == 1)
+		free(account);
+}
+
+/* Makes room for a mapping, which has a reference then. Returns 0 or -ENOSPC. */
+static int charge(struct vblk_vhost_account *account)
+{
+	if (atomic_fetch_add(&account->mappings, 1) >= VBLK_VHOST_MAPPINGS_MAX) {
+		atomic_fetch_sub(&account->mappings, 1);
+		return -ENOSPC;
+	}
+	atomic_fetch_add_explicit(&account->refs, 1, memory_order_relaxed);
+	return 0;
+}
+
+static void discharge(struct vblk_vhost_account *account)
+{
+	atomic_fetch_sub(&account->mappings, 1);
+	vblk_vhost_account_unref(account);
+}
+
+/* ---- mappings ---- */
 
 /* The page size of a file's memory: that of the huge pages it consists of, or the processor's. */
 static int page_of(int fd, uint64_t *page)
@@ -55,8 +102,25 @@ static int check_file(int fd, const struct vblk_vhost_region *region, const char
 	return vblk_vhost_region_is_in_file(region, (uint64_t)st.st_size) ? 0 : -EINVAL;
 }
 
-static int map_region(int fd, const struct vblk_vhost_region *region, int event_fd,
-		      struct vblk_vhost_mapping_ref **mapping, const char **reason)
+/* Maps what `made` says, and watches it. */
+static int map_and_watch(int fd, uint64_t offset, size_t page, struct vblk_vhost_mapping_ref *made,
+			 const char **reason)
+{
+	*reason = "the file cannot be mapped";
+	made->start = mmap(NULL, made->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			   fd, (off_t)offset);
+	if (made->start == MAP_FAILED)
+		return -errno;
+	*reason = "all front ends together have mapped as many files as can be watched";
+	made->watch = vblk_sigbus_watch(made->start, made->length, page, made->account->event_fd);
+	if (made->watch < 0)
+		munmap(made->start, made->length);
+	return made->watch < 0 ? made->watch : 0;
+}
+
+static int map_region(int fd, const struct vblk_vhost_region *region,
+		      struct vblk_vhost_account *account, struct vblk_vhost_mapping_ref **mapping,
+		      const char **reason)
 {
 	struct vblk_vhost_mapping_ref *made;
 	struct vblk_vhost_mapping where = { .length = 0 };
@@ -72,37 +136,39 @@ static int map_region(int fd, const struct vblk_vhost_region *region, int event_
 		ret = vblk_vhost_region_mapping(region, page, &where);
 	if (ret < 0)
 		return ret;
+	*reason = "the front ends of this disk have as many files mapped as they may";
+	ret = charge(account);
+	if (ret < 0)
+		return ret;
+	*reason = "no memory for the mapping";
+	ret = -ENOMEM;
 	made = calloc(1, sizeof(*made));
 	if (!made)
-		return -ENOMEM;
+		goto give_back;
 	atomic_init(&made->refs, 1);
+	made->account = account;
 	made->length = where.length;
 	made->skip = where.skip;
-	made->start = mmap(NULL, where.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			   fd, (off_t)where.offset);
-	ret = made->start == MAP_FAILED ? -errno : 0;
-	if (ret == 0) {
-		ret = vblk_sigbus_watch(made->start, made->length, page, event_fd);
-		if (ret < 0)
-			munmap(made->start, made->length);
-		else
-			made->watch = ret;
-	}
-	if (ret < 0) {
-		free(made);
-		return ret;
-	}
+	ret = map_and_watch(fd, where.offset, page, made, reason);
+	if (ret < 0)
+		goto give_back;
 	*mapping = made;
 	*reason = NULL;
 	return 0;
+
+give_back:
+	free(made);
+	discharge(account);
+	return ret;
 }
 
-int vblk_vhost_mapping_create(int fd, uint64_t offset, uint64_t length, int event_fd,
+int vblk_vhost_mapping_create(int fd, uint64_t offset, uint64_t length,
+			      struct vblk_vhost_account *account,
 			      struct vblk_vhost_mapping_ref **mapping, const char **reason)
 {
 	const struct vblk_vhost_region region = { .size = length, .offset = offset };
 
-	return map_region(fd, &region, event_fd, mapping, reason);
+	return map_region(fd, &region, account, mapping, reason);
 }
 
 void *vblk_vhost_mapping_at(const struct vblk_vhost_mapping_ref *mapping)
@@ -122,6 +188,7 @@ void vblk_vhost_mapping_unref(struct vblk_vhost_mapping_ref *mapping)
 		return;
 	vblk_sigbus_forget(mapping->watch);
 	munmap(mapping->start, mapping->length);
+	discharge(mapping->account);
 	free(mapping);
 }
 
@@ -183,16 +250,28 @@ static int make_map(const struct vblk_vhost_regions *regions,
 	return 0;
 }
 
+bool vblk_vhost_map_has_failed(const struct vblk_memory *map)
+{
+	const struct map_owner *owner = vblk_memory_context(map);
+
+	for (uint32_t i = 0; i < owner->count; i++) {
+		if (vblk_vhost_mapping_has_failed(owner->mapping[i]))
+			return true;
+	}
+	return false;
+}
+
 static void replace_map(struct vblk_vhost_guest_memory *memory, struct vblk_memory *map)
 {
 	vblk_memory_unref(memory->map);
 	memory->map = map;
 }
 
-void vblk_vhost_guest_memory_init(struct vblk_vhost_guest_memory *memory, int event_fd)
+void vblk_vhost_guest_memory_init(struct vblk_vhost_guest_memory *memory,
+				  struct vblk_vhost_account *account)
 {
 	memset(memory, 0, sizeof(*memory));
-	memory->event_fd = event_fd;
+	memory->account = account;
 }
 
 static void drop_mappings(struct vblk_vhost_mapping_ref **mappings, uint32_t count)
@@ -224,7 +303,7 @@ int vblk_vhost_guest_memory_set(struct vblk_vhost_guest_memory *memory,
 	vblk_vhost_regions_clear(regions);
 	ret = vblk_vhost_regions_set(regions, table, reason);
 	while (ret == 0 && mapped < table->count) {
-		ret = map_region(fds[mapped], &table->region[mapped], memory->event_fd,
+		ret = map_region(fds[mapped], &table->region[mapped], memory->account,
 				 &mapping[mapped], reason);
 		mapped += ret == 0;
 	}
@@ -255,7 +334,7 @@ int vblk_vhost_guest_memory_add(struct vblk_vhost_guest_memory *memory,
 	ret = vblk_vhost_regions_add(&memory->regions, region, reason);
 	if (ret < 0)
 		return ret;
-	ret = map_region(fd, region, memory->event_fd, &memory->mapping[slot], reason);
+	ret = map_region(fd, region, memory->account, &memory->mapping[slot], reason);
 	if (ret == 0) {
 		*reason = "no memory for the map";
 		ret = make_map(&memory->regions, memory->mapping, &map);
@@ -310,9 +389,5 @@ out:
 
 bool vblk_vhost_guest_memory_has_failed(const struct vblk_vhost_guest_memory *memory)
 {
-	for (uint32_t i = 0; i < memory->regions.count; i++) {
-		if (vblk_vhost_mapping_has_failed(memory->mapping[i]))
-			return true;
-	}
-	return false;
+	return memory->map && vblk_vhost_map_has_failed(memory->map);
 }

@@ -163,8 +163,7 @@ HANDLER(set_log_base)
 		return -EINVAL;
 	}
 	ret = vblk_vhost_mapping_create(session->channel.fds[0], message->log.offset,
-					message->log.size, session->export->memory_event_fd, &log,
-					reason);
+					message->log.size, session->export->account, &log, reason);
 	if (ret < 0)
 		return ret;
 	vblk_vhost_session_stop_rings(session);
@@ -373,8 +372,8 @@ static int use_inflight(struct vblk_vhost_session *session, int fd,
 	struct vblk_vhost_mapping_ref *mapping;
 	int ret;
 
-	ret = vblk_vhost_mapping_create(fd, area->offset, area->size,
-					session->export->memory_event_fd, &mapping, reason);
+	ret = vblk_vhost_mapping_create(fd, area->offset, area->size, session->export->account,
+					&mapping, reason);
 	if (ret < 0)
 		return ret;
 	vblk_vhost_session_stop_rings(session);

@@ -28,6 +28,8 @@ struct vblk_vhost_ring_life {
 	uint16_t area_size;
 	uint16_t ring_size;
 	struct vblk_vhost_inflight inflight;
+	const struct vblk_memory *memory; /* the drain's; looked at by nobody else */
+	struct vblk_memory_guard guard;
 
 	/* Set by the drain when it ends. */
 	uint16_t next_avail;
@@ -52,6 +54,17 @@ static void drain_ended(void *context, const struct vblk_drain *drain)
 		life->poisoned = drain->poisoned;
 	}
 	life_unref(life);
+}
+
+/* Whether the front end has cut a file short that the drain stands on. By the thread that drains.
+ */
+static bool life_is_cut_off(void *context)
+{
+	const struct vblk_vhost_ring_life *life = context;
+
+	return vblk_vhost_map_has_failed(life->memory) ||
+	       (life->log_mapping && vblk_vhost_mapping_has_failed(life->log_mapping)) ||
+	       (life->inflight_mapping && vblk_vhost_mapping_has_failed(life->inflight_mapping));
 }
 
 /* ---- the record of requests in flight, by the thread that drains ---- */
@@ -254,6 +267,8 @@ static struct vblk_vhost_ring_life *life_create(const struct vblk_vhost_ring *ri
 	if (!life)
 		return NULL;
 	atomic_init(&life->refs, 2); /* the ring's and the drain's */
+	life->memory = env->memory;
+	life->guard = (struct vblk_memory_guard){ life_is_cut_off, life };
 	if (env->log) {
 		life->log_mapping = vblk_vhost_mapping_ref(env->log);
 		life->log =
@@ -288,6 +303,7 @@ static void describe(const struct vblk_vhost_ring *ring, const struct vblk_vhost
 	config->next_avail = ring->base;
 	if (life->log_mapping && feature(env, VBLK_VHOST_F_LOG_ALL))
 		config->dirty = &life->log;
+	config->guard = &life->guard;
 	if (life->inflight_mapping)
 		config->journal = (struct vblk_journal){ &journal_ops, life };
 	config->ended = drain_ended;

@@ -73,6 +73,7 @@ static void free_server(struct vblk_vhost_server *server)
 {
 	for (uint16_t i = 0; i < server->export.queues; i++)
 		vblk_vhost_ring_destroy(&server->export.ring[i]);
+	vblk_vhost_account_unref(server->export.account);
 	vblk_disk_unref(server->export.disk);
 	close(server->listen_fd);
 	if (server->epoll_fd >= 0)
@@ -133,11 +134,12 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 		ret = fill_export(&made->export, options, backing);
 	if (ret == 0)
 		ret = open_descriptors(made);
+	if (ret == 0)
+		ret = vblk_vhost_account_create(made->memory_event_fd, &made->export.account);
 	if (ret < 0) {
 		free_server(made);
 		return ret;
 	}
-	made->export.memory_event_fd = made->memory_event_fd;
 	made->export.backend_closing = forget_backend;
 	made->export.backend_context = made;
 	*server = made;

@@ -30,7 +30,7 @@ int vblk_vhost_session_open(struct vblk_vhost_session *session, struct vblk_vhos
 	session->export = export;
 	vblk_vhost_channel_open(&session->channel, fd, VBLK_VHOST_REQUESTS_ONLY);
 	vblk_vhost_channel_open(&session->backend, -1, VBLK_VHOST_REPLIES_ONLY);
-	vblk_vhost_guest_memory_init(&session->memory, export->memory_event_fd);
+	vblk_vhost_guest_memory_init(&session->memory, export->account);
 	session->terms.features_offered = vblk_features_offered(&export->offer) |
 					  1ull << VBLK_VHOST_F_PROTOCOL_FEATURES |
 					  1ull << VBLK_VHOST_F_LOG_ALL;

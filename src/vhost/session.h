@@ -28,8 +28,8 @@ struct vblk_vhost_export {
 	struct vblk_offer offer;
 	struct vblk_engine_host host;
 	uint32_t stop_timeout_ms;
-	struct vblk_log_limit log_limit; /* of messages that a front end causes */
-	int memory_event_fd; /* borrowed: written when shared memory turns out to be too short */
+	struct vblk_log_limit log_limit;    /* of messages that a front end causes */
+	struct vblk_vhost_account *account; /* owned: of all that front ends share */
 	/*
 	 * Told before the socket of a back-end channel is closed. Whoever watches it with epoll has
 	 * to take it off: the front end may have kept it, and then closing it does not. NULL:

@@ -29,6 +29,7 @@
 
 struct scene {
 	struct vblk_vhost_guest_memory memory;
+	struct vblk_vhost_account *account;
 	int event_fd;
 	int file; /* LENGTH bytes, the first of each page its number and 0x10 */
 	size_t fds;
@@ -67,12 +68,14 @@ static void begin(struct scene *scene)
 	scene->file = make_file(0, LENGTH);
 	for (uint8_t i = 0; i < 4; i++)
 		assert_int_equal(pwrite(scene->file, &(uint8_t){ 0x10 + i }, 1, i * PAGE), 1);
-	vblk_vhost_guest_memory_init(&scene->memory, scene->event_fd);
+	assert_int_equal(vblk_vhost_account_create(scene->event_fd, &scene->account), 0);
+	vblk_vhost_guest_memory_init(&scene->memory, scene->account);
 }
 
 static void end(struct scene *scene)
 {
 	vblk_vhost_guest_memory_clear(&scene->memory);
+	vblk_vhost_account_unref(scene->account);
 	assert_int_equal(count_mappings(), 0);
 	close(scene->file);
 	close(scene->event_fd);
@@ -309,6 +312,7 @@ static void test_page_that_is_cut_off_reads_as_zeros_and_is_told(void **state)
 	assert_int_equal(read_byte(scene.memory.map, GUEST + 2 * PAGE), 0);
 	assert_int_equal(vblk_eventfd_clear(scene.event_fd), 1);
 	assert_true(vblk_vhost_guest_memory_has_failed(&scene.memory));
+	assert_true(vblk_vhost_map_has_failed(scene.memory.map));
 	/* What is there is what it was. */
 	assert_int_equal(read_byte(scene.memory.map, GUEST), 0x10);
 	assert_int_equal(vblk_eventfd_clear(scene.event_fd), 0);
@@ -329,6 +333,7 @@ static void test_former_table_that_is_cut_short_is_not_told(void **state)
 	assert_int_equal(read_byte(held, GUEST), 0);
 	assert_int_equal(vblk_eventfd_clear(scene.event_fd), 0);
 	assert_false(vblk_vhost_guest_memory_has_failed(&scene.memory));
+	assert_true(vblk_vhost_map_has_failed(held));
 	vblk_memory_unref(held);
 	end(&scene);
 }
@@ -340,11 +345,11 @@ static void test_mapping_begins_where_it_should(void **state)
 
 	(void)state;
 	begin(&scene);
-	assert_int_equal(vblk_vhost_mapping_create(scene.file, PAGE + 64, LENGTH, -1, &mapping,
-						   &scene.reason),
+	assert_int_equal(vblk_vhost_mapping_create(scene.file, PAGE + 64, LENGTH, scene.account,
+						   &mapping, &scene.reason),
 			 -EINVAL);
-	assert_int_equal(vblk_vhost_mapping_create(scene.file, 2 * PAGE - 64, 128, -1, &mapping,
-						   &scene.reason),
+	assert_int_equal(vblk_vhost_mapping_create(scene.file, 2 * PAGE - 64, 128, scene.account,
+						   &mapping, &scene.reason),
 			 0);
 	assert_int_equal(((uint8_t *)vblk_vhost_mapping_at(mapping))[64], 0x12);
 	other = vblk_vhost_mapping_ref(mapping);
@@ -353,6 +358,93 @@ static void test_mapping_begins_where_it_should(void **state)
 	assert_false(vblk_vhost_mapping_has_failed(other));
 	vblk_vhost_mapping_unref(other);
 	vblk_vhost_mapping_drop(NULL);
+	end(&scene);
+}
+
+/* Maps the file's first page, again and again, until there is no more room. */
+static unsigned map_all(struct scene *scene, struct vblk_vhost_account *account,
+			struct vblk_vhost_mapping_ref **mapping, int want)
+{
+	unsigned count = 0;
+	int ret = 0;
+
+	while (ret == 0) {
+		assert_in_range(count, 0, VBLK_VHOST_MAPPINGS_MAX);
+		ret = vblk_vhost_mapping_create(scene->file, 0, PAGE, account, &mapping[count],
+						&scene->reason);
+		count += ret == 0;
+	}
+	assert_int_equal(ret, want);
+	return count;
+}
+
+static void test_account_has_an_end_and_others_go_on(void **state)
+{
+	static struct vblk_vhost_mapping_ref *mapping[VBLK_VHOST_MAPPINGS_MAX + 1];
+	struct vblk_vhost_mapping_ref *one;
+	struct vblk_vhost_account *other;
+	struct scene scene;
+
+	(void)state;
+	begin(&scene);
+	assert_int_equal(vblk_vhost_account_create(-1, &other), 0);
+	assert_int_equal(map_all(&scene, scene.account, mapping, -ENOSPC), VBLK_VHOST_MAPPINGS_MAX);
+	assert_non_null(strstr(scene.reason, "front ends of this disk"));
+	assert_int_equal(add(&scene, region_of(0, 1), scene.file), -ENOSPC);
+	assert_int_equal(count_mappings(), VBLK_VHOST_MAPPINGS_MAX);
+	assert_int_equal(vblk_vhost_mapping_create(scene.file, 0, PAGE, other, &one, &scene.reason),
+			 0);
+	vblk_vhost_mapping_drop(one);
+	vblk_vhost_account_unref(other);
+	/* What is given back can be had again. */
+	vblk_vhost_mapping_drop(mapping[0]);
+	assert_int_equal(add(&scene, region_of(0, 1), scene.file), 0);
+	assert_int_equal(add(&scene, region_of(1, 1), scene.file), -ENOSPC);
+	for (unsigned i = 1; i < VBLK_VHOST_MAPPINGS_MAX; i++)
+		vblk_vhost_mapping_drop(mapping[i]);
+	end(&scene);
+}
+
+/* A worker that was given up keeps its mappings longer than anybody the account. */
+static void test_mapping_keeps_its_account(void **state)
+{
+	struct vblk_vhost_mapping_ref *mapping;
+	struct vblk_vhost_account *account;
+	struct scene scene;
+
+	(void)state;
+	begin(&scene);
+	assert_int_equal(vblk_vhost_account_create(-1, &account), 0);
+	assert_int_equal(
+		vblk_vhost_mapping_create(scene.file, 0, PAGE, account, &mapping, &scene.reason),
+		0);
+	vblk_vhost_account_unref(account);
+	vblk_vhost_mapping_drop(mapping);
+	vblk_vhost_account_unref(NULL);
+	end(&scene);
+}
+
+static void test_files_that_cannot_be_had_are_charged_to_nobody(void **state)
+{
+	static struct vblk_vhost_mapping_ref *mapping[VBLK_VHOST_MAPPINGS_MAX + 1];
+	struct scene scene;
+	char path[64];
+	unsigned count;
+	int fd;
+
+	(void)state;
+	begin(&scene);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", scene.file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(add(&scene, region_of(0, 5), scene.file), -EINVAL);
+		assert_int_equal(add(&scene, region_of(0, 1), fd), -EACCES);
+	}
+	close(fd);
+	count = map_all(&scene, scene.account, mapping, -ENOSPC);
+	assert_int_equal(count, VBLK_VHOST_MAPPINGS_MAX);
+	while (count > 0)
+		vblk_vhost_mapping_drop(mapping[--count]);
 	end(&scene);
 }
 
@@ -398,6 +490,9 @@ int main(void)
 		cmocka_unit_test(test_page_that_is_cut_off_reads_as_zeros_and_is_told),
 		cmocka_unit_test(test_former_table_that_is_cut_short_is_not_told),
 		cmocka_unit_test(test_mapping_begins_where_it_should),
+		cmocka_unit_test(test_account_has_an_end_and_others_go_on),
+		cmocka_unit_test(test_mapping_keeps_its_account),
+		cmocka_unit_test(test_files_that_cannot_be_had_are_charged_to_nobody),
 		cmocka_unit_test(test_region_in_huge_pages),
 	};
 
