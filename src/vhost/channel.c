@@ -20,6 +20,7 @@ void vblk_vhost_channel_open(struct vblk_vhost_channel *channel, int fd,
 {
 	channel->fd = fd;
 	channel->fd_count = 0;
+	channel->messages = 0;
 	channel->send_ms = VBLK_VHOST_SEND_MS;
 	vblk_vhost_assembler_start(&channel->assembler, direction);
 }
@@ -142,6 +143,7 @@ void vblk_vhost_channel_next(struct vblk_vhost_channel *channel)
 	enum vblk_vhost_direction direction = channel->assembler.direction;
 
 	close_fds(channel);
+	channel->messages++;
 	vblk_vhost_assembler_start(&channel->assembler, direction);
 }
 

@@ -19,7 +19,8 @@ struct vblk_vhost_channel {
 	struct vblk_vhost_assembler assembler;
 	int fds[VBLK_VHOST_FDS_MAX]; /* owned, of the message that is being put together */
 	unsigned fd_count;
-	int send_ms; /* how long sending waits; VBLK_VHOST_SEND_MS */
+	uint64_t messages; /* that have come so far */
+	int send_ms;	   /* how long sending waits; VBLK_VHOST_SEND_MS */
 };
 
 #define VBLK_VHOST_SEND_MS 1000

@@ -2,9 +2,17 @@
 /*
  * A listening socket, an export, and the session of whoever is connected.
  *
- * Four descriptors are watched by an epoll instance of the server's own: the listening socket while
- * nobody is connected, the session's socket and its back-end channel while somebody is, and an
- * event that says that memory which a front end has shared was found to be too short.
+ * Five descriptors are watched by an epoll instance of the server's own: the listening socket while
+ * nobody is connected, the session's socket and its back-end channel while somebody is, an event
+ * that says that memory which a front end has shared was found to be too short, and a timer.
+ *
+ * The listening socket is watched for one event at a time (EPOLLONESHOT), and again when there is
+ * room for a front end. So a socket that cannot be accepted from, for want of descriptors for
+ * example, is silent until the timer says that it is time to try again, and a client that waits
+ * behind somebody else wakes nobody.
+ *
+ * The timer means one thing at a time: without a front end, that; with one, that a message of it
+ * is overdue. Whoever owes us a message keeps its place until another knocks.
  */
 #include "vhost/server.h"
 
@@ -12,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/eventfd.h"
@@ -20,15 +29,28 @@
 
 #define DEFAULT_STOP_TIMEOUT_MS 1000u
 
-/* Messages served before the other descriptors are looked at. */
+/* What a front end's messages get before others have their turn: so many, or so much time. */
 #define MESSAGES_AT_ONCE 64u
+#define TURN_NS		 VBLK_NSEC_PER_MSEC
+
+#define DEFAULT_MESSAGE_TIMEOUT_MS 10000u
+#define ACCEPT_RETRY_MS		   100u
+
+#define EVENTS_MAX 5
 
 struct vblk_vhost_server {
 	struct vblk_vhost_export export;
 	struct vblk_vhost_session session;
 	bool connected;
+	bool deaf; /* accepting has failed, which was said, and not succeeded since */
+	/* A message is owed since the timer was set, when `heard` had come. */
+	bool owed;
+	bool overdue; /* the time is up: the next one who knocks is let in instead */
+	uint64_t heard;
+	uint32_t message_timeout_ms;
 	int listen_fd;
 	int memory_event_fd;
+	int timer_fd;
 	int epoll_fd;
 	int backend_fd; /* the back-end channel that is watched, or -1 */
 };
@@ -44,6 +66,33 @@ static void unwatch(struct vblk_vhost_server *server, int fd)
 {
 	/* Only what is watched is taken off, so this cannot fail. */
 	(void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+/* The next one who knocks is an event, once. */
+static int listen_again(struct vblk_vhost_server *server)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT,
+				     .data.fd = server->listen_fd };
+
+	return epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->listen_fd, &event) < 0 ? -errno
+											 : 0;
+}
+
+/* 0: not at all. */
+static int set_timer(struct vblk_vhost_server *server, uint32_t ms)
+{
+	const struct itimerspec when = {
+		.it_value = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 },
+	};
+
+	return timerfd_settime(server->timer_fd, 0, &when, NULL) < 0 ? -errno : 0;
+}
+
+static bool take_timer(struct vblk_vhost_server *server)
+{
+	uint64_t count;
+
+	return read(server->timer_fd, &count, sizeof(count)) == sizeof(count);
 }
 
 static void forget_backend(void *context, int fd)
@@ -62,11 +111,18 @@ static int open_descriptors(struct vblk_vhost_server *server)
 
 	if (ret < 0)
 		return ret;
+	server->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (server->timer_fd < 0)
+		return -errno;
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (server->epoll_fd < 0)
 		return -errno;
 	ret = watch(server, server->memory_event_fd);
-	return ret < 0 ? ret : watch(server, server->listen_fd);
+	if (ret == 0)
+		ret = watch(server, server->timer_fd);
+	if (ret == 0)
+		ret = watch(server, server->listen_fd);
+	return ret < 0 ? ret : listen_again(server);
 }
 
 static void free_server(struct vblk_vhost_server *server)
@@ -78,6 +134,8 @@ static void free_server(struct vblk_vhost_server *server)
 	close(server->listen_fd);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
+	if (server->timer_fd >= 0)
+		close(server->timer_fd);
 	if (server->memory_event_fd >= 0)
 		close(server->memory_event_fd);
 	free(server);
@@ -126,7 +184,10 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 		return -ENOMEM;
 	}
 	made->listen_fd = listen_fd;
+	made->message_timeout_ms = options->message_timeout_ms ? options->message_timeout_ms
+							       : DEFAULT_MESSAGE_TIMEOUT_MS;
 	made->epoll_fd = -1;
+	made->timer_fd = -1;
 	made->memory_event_fd = -1;
 	made->backend_fd = -1;
 	ret = vblk_sigbus_install();
@@ -159,36 +220,105 @@ static void log_connection(struct vblk_vhost_server *server, enum vblk_log_level
 			      VBLK_FIELD_INT("error", error));
 }
 
+/* A timer that cannot be set is no reason to be deaf for ever. */
+static void try_later(struct vblk_vhost_server *server)
+{
+	if (set_timer(server, ACCEPT_RETRY_MS) < 0)
+		(void)listen_again(server);
+}
+
+/* The former front end has gone, or a moment has passed. */
+static void wait_for_front_end(struct vblk_vhost_server *server)
+{
+	if (listen_again(server) < 0)
+		try_later(server);
+}
+
 static void disconnect(struct vblk_vhost_server *server)
 {
 	unwatch(server, server->session.channel.fd);
 	vblk_vhost_session_close(&server->session);
 	server->connected = false;
-	if (watch(server, server->listen_fd) < 0)
-		log_connection(server, VBLK_LOG_ERROR, "cannot wait for front ends any more",
-			       -errno);
+	(void)set_timer(server, 0);
+	wait_for_front_end(server);
+}
+
+/*
+ * A message that has begun has to end, and a connection has to begin with one: otherwise who does
+ * neither could keep the others waiting for nothing. Bytes that trickle in win no time.
+ */
+static void look_after_message(struct vblk_vhost_server *server)
+{
+	const struct vblk_vhost_channel *channel = &server->session.channel;
+	bool owed = channel->messages == 0 || channel->assembler.filled > 0;
+
+	if (owed == server->owed && (!owed || channel->messages == server->heard))
+		return;
+	server->owed = owed;
+	server->overdue = false;
+	server->heard = channel->messages;
+	/* Without a timer it gets all the time it wants. */
+	(void)set_timer(server, owed ? server->message_timeout_ms : 0);
+}
+
+static void begin_session(struct vblk_vhost_server *server, int fd)
+{
+	int ret = vblk_vhost_session_open(&server->session, &server->export, fd);
+
+	if (ret == 0) {
+		ret = watch(server, fd);
+		if (ret < 0)
+			vblk_vhost_session_close(&server->session);
+	}
+	log_connection(server, ret < 0 ? VBLK_LOG_ERROR : VBLK_LOG_INFO,
+		       ret < 0 ? "cannot serve a front end" : "front end connected", ret);
+	if (ret < 0) {
+		wait_for_front_end(server);
+		return;
+	}
+	server->connected = true;
+	server->owed = false;
+	look_after_message(server);
 }
 
 static void connect_next(struct vblk_vhost_server *server)
 {
 	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int ret;
 
-	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			log_connection(server, VBLK_LOG_ERROR, "cannot accept a front end", -errno);
+	if (fd >= 0) {
+		server->deaf = false;
+		begin_session(server, fd);
 		return;
 	}
-	ret = vblk_vhost_session_open(&server->session, &server->export, fd);
-	if (ret == 0) {
-		unwatch(server, server->listen_fd);
-		server->connected = true;
-		ret = watch(server, fd);
-		if (ret < 0)
-			disconnect(server);
+	/* A socket that somebody has shut down says EAGAIN, and is an event without end. */
+	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && !server->deaf) {
+		log_connection(server, VBLK_LOG_ERROR,
+			       "cannot accept front ends: it is tried again and again", -errno);
+		server->deaf = true;
 	}
-	log_connection(server, ret < 0 ? VBLK_LOG_ERROR : VBLK_LOG_INFO,
-		       ret < 0 ? "cannot serve a front end" : "front end connected", ret);
+	try_later(server);
+}
+
+static void knock(struct vblk_vhost_server *server)
+{
+	if (!server->connected) {
+		connect_next(server);
+	} else if (server->overdue) {
+		log_connection(server, VBLK_LOG_WARN,
+			       "front end is disconnected: a message of it is overdue, and another "
+			       "front end waits",
+			       -ETIMEDOUT);
+		disconnect(server);
+	}
+}
+
+static void time_is_up(struct vblk_vhost_server *server)
+{
+	/* It may have been set again since, or be for something that is over. */
+	if (!take_timer(server))
+		return;
+	server->overdue = server->connected && server->owed;
+	wait_for_front_end(server);
 }
 
 /* A message may have brought the channel, or another one. */
@@ -208,12 +338,28 @@ static void follow_backend(struct vblk_vhost_server *server)
 	vblk_vhost_session_close_backend(&server->session);
 }
 
+/* As vblk_vhost_session_serve. */
+static int serve_turn(struct vblk_vhost_server *server)
+{
+	const struct vblk_clock *clock = &server->export.disk->clock;
+	uint64_t start = vblk_clock_now(clock);
+	int ret = 1;
+
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && ret > 0; i++) {
+		ret = vblk_vhost_session_serve(&server->session, 1);
+		if (vblk_clock_now(clock) - start >= TURN_NS)
+			break;
+	}
+	return ret;
+}
+
 static void serve_session(struct vblk_vhost_server *server)
 {
-	int ret = vblk_vhost_session_serve(&server->session, MESSAGES_AT_ONCE);
+	int ret = serve_turn(server);
 
 	if (ret >= 0) {
 		follow_backend(server);
+		look_after_message(server);
 		return;
 	}
 	/* Whatever is wrong has its line already. */
@@ -246,8 +392,8 @@ static void serve_backend(struct vblk_vhost_server *server)
 
 void vblk_vhost_server_serve(struct vblk_vhost_server *server)
 {
-	struct epoll_event events[4];
-	int count = epoll_wait(server->epoll_fd, events, 4, 0);
+	struct epoll_event events[EVENTS_MAX];
+	int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, 0);
 
 	for (int i = 0; i < count; i++) {
 		int fd = events[i].data.fd;
@@ -255,8 +401,10 @@ void vblk_vhost_server_serve(struct vblk_vhost_server *server)
 		/* An earlier event may have closed the descriptor of a later one. */
 		if (fd == server->memory_event_fd)
 			check_memory(server);
-		else if (fd == server->listen_fd && !server->connected)
-			connect_next(server);
+		else if (fd == server->timer_fd)
+			time_is_up(server);
+		else if (fd == server->listen_fd)
+			knock(server);
 		else if (server->connected && fd == server->backend_fd)
 			serve_backend(server);
 		else if (server->connected && fd == server->session.channel.fd)

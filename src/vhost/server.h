@@ -20,12 +20,18 @@ struct vblk_vhost_server_options {
 	/* The disk. `engine`, `interrupt` and what belongs to it mean nothing here. */
 	struct vblk_device_options device;
 	uint16_t queues; /* 1 to 16; 0: 1 */
+	/*
+	 * A front end that has said nothing yet, or half a message, for this long gives way to the
+	 * next one that connects. 0: 10 s.
+	 */
+	uint32_t message_timeout_ms;
 };
 
 /*
  * Serves `backing`, of which it takes a reference, to whoever connects to `listen_fd`, a listening
- * Unix socket that is taken over also when this fails. One front end at a time: the next one waits
- * in the socket's queue. Returns 0, or as vblk_device_create, or -EINVAL for the queues.
+ * non-blocking Unix socket that is taken over also when this fails. One front end at a time: the
+ * next one waits in the socket's queue. Returns 0, or as vblk_device_create, or -EINVAL for the
+ * queues.
  */
 VBLK_MUST_USE int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 					   struct vblk_backing *backing, int listen_fd,

@@ -1,92 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The back end as a whole: front ends that come, wait, break rules and go; pauses and limits over
- * several rings; disks that hang, memory that is cut short, and what runs out.
+ * several rings; disks that hang and memory that is cut short.
  */
-#include "disk.h"
-#include "process.h"
-#include "vhost_front.h"
+#include "vhost_fixture.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vblk/metrics.h>
 
-#include <cmocka.h>
-
 #include "base/eventfd.h"
 
-#define DISK_SIZE  0x40000u
-#define FILL	   0xab
-#define SECTOR	   VBLK_SECTOR_SIZE
-#define PATIENT_MS 10000u
-#define STUCK_MS   200u /* of a disk that hangs */
-
-struct scene {
-	struct front_host host;
-	struct front front;
-	size_t fds;
-	uint64_t now_ns; /* the disk's clock, which stands */
-	int lost;	 /* what worker_lost said */
-};
-
-static size_t own_threads;
-
-static int setup_group(void **state)
-{
-	(void)state;
-	own_threads = process_own_threads();
-	return 0;
-}
-
-static uint64_t read_clock(void *context)
-{
-	return ((struct scene *)context)->now_ns;
-}
-
-static void note_loss(void *context, int error)
-{
-	((struct scene *)context)->lost = error;
-}
-
-static struct front *begin_on(struct scene *scene, unsigned queues, uint32_t stop_timeout_ms,
-			      struct vblk_backing *disk)
-{
-	const struct vblk_vhost_server_options options = {
-		.device = {
-			.stop_timeout_ms = stop_timeout_ms,
-			.clock = read_clock,
-			.clock_context = scene,
-			.worker_lost = note_loss,
-			.worker_lost_context = scene,
-		},
-		.queues = (uint16_t)queues,
-	};
-
-	scene->fds = process_fds();
-	scene->now_ns = 1;
-	scene->lost = 0;
-	front_host_start(&scene->host, &options, disk);
-	front_open(&scene->front, &scene->host);
-	return &scene->front;
-}
-
-static struct front *begin(struct scene *scene, unsigned queues)
-{
-	return begin_on(scene, queues, PATIENT_MS, disk_create(DISK_SIZE, FILL));
-}
-
-static void end(struct scene *scene)
-{
-	front_close(&scene->front);
-	front_host_stop(&scene->host);
-	assert_true(process_wait_threads(own_threads));
-	assert_int_equal(process_fds(), scene->fds);
-}
+#define STUCK_MS 200u /* of a disk that hangs */
 
 /* ---- coming and going ---- */
 
@@ -498,51 +426,6 @@ static void test_rings_have_states_of_their_own(void **state)
 	end(&scene);
 }
 
-/* ---- what runs out ---- */
-
-static void test_front_end_is_turned_away_without_descriptors(void **state)
-{
-	struct scene scene;
-	struct front *f = begin(&scene, 2);
-
-	(void)state;
-	front_disconnect(f);
-	f->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(
-		connect(f->fd, (struct sockaddr *)&scene.host.address, scene.host.address_length),
-		0);
-	process_limit_fds(2); /* the connection, and not all descriptors of the rings */
-	front_host_serve(&scene.host);
-	process_unlimit_fds();
-	assert_true(front_is_cut_off(f));
-	assert_int_equal(front_host_complaints(&scene.host), 1);
-	front_disconnect(f);
-	front_reconnect(f, &scene.host);
-	front_start(f, 2);
-	assert_int_equal(front_do(f, 1, 0, VIRTIO_BLK_T_IN, 0, SECTOR), VIRTIO_BLK_S_OK);
-	end(&scene);
-}
-
-static void test_worker_that_cannot_be_started_is_told(void **state)
-{
-	struct scene scene;
-	struct front *f = begin(&scene, 1);
-	uint64_t answer;
-
-	(void)state;
-	front_negotiate(f);
-	front_share_memory(f);
-	front_set_ring(f, 0, 0);
-	process_forbid_threads();
-	answer = front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 1);
-	process_allow_threads();
-	assert_int_not_equal(answer, 0);
-	assert_true(front_host_logged(&scene.host, "the ring's worker cannot be started"));
-	assert_int_equal(front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 1), 0);
-	assert_int_equal(front_do(f, 0, 0, VIRTIO_BLK_T_IN, 0, SECTOR), VIRTIO_BLK_S_OK);
-	end(&scene);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -564,8 +447,6 @@ int main(void)
 		cmocka_unit_test(test_rings_share_one_limit),
 		cmocka_unit_test(test_contradicting_limits_change_nothing),
 		cmocka_unit_test(test_rings_have_states_of_their_own),
-		cmocka_unit_test(test_front_end_is_turned_away_without_descriptors),
-		cmocka_unit_test(test_worker_that_cannot_be_started_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, setup_group, NULL);
