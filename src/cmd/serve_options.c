@@ -159,8 +159,9 @@ static int check(struct serve_options *options)
 	if (options->place_count == options->disk_count)
 		return CMD_OK;
 	cmd_complain(NAME,
-		     "%u disks and %u sockets: each --disk needs a --socket or --fd of its own",
-		     options->disk_count, options->place_count);
+		     "%u disk%s and %u socket%s: each --disk needs a --socket or --fd of its own",
+		     options->disk_count, options->disk_count == 1 ? "" : "s", options->place_count,
+		     options->place_count == 1 ? "" : "s");
 	return CMD_BAD_INPUT;
 }
 
