@@ -139,6 +139,12 @@ void vblk_control_connection_send(struct vblk_control_connection *connection, co
 	vblk_control_connection_flush(connection);
 }
 
+void vblk_control_connection_send_own(struct vblk_control_connection *connection, char *text)
+{
+	vblk_control_connection_send(connection, text);
+	free(text);
+}
+
 bool vblk_control_connection_is_over(const struct vblk_control_connection *connection)
 {
 	const bool silent = connection->deaf ||

@@ -46,6 +46,9 @@ VBLK_MUST_USE int vblk_control_connection_read(struct vblk_control_connection *c
  */
 void vblk_control_connection_send(struct vblk_control_connection *connection, const char *text);
 
+/* The same, and frees the text. */
+void vblk_control_connection_send_own(struct vblk_control_connection *connection, char *text);
+
 /* Sends on what was kept. */
 void vblk_control_connection_flush(struct vblk_control_connection *connection);
 
