@@ -127,6 +127,7 @@ int serve_control_open(struct serve *serve)
 		.ops = &ops,
 		.context = serve,
 		.parse_size = cmd_size_parse,
+		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
 	char message[MESSAGE_SIZE];
 	int ret;

@@ -4,6 +4,9 @@
  * client says something or can be told more, a disk came to rest, a time is up. What clients say is
  * understood in commands.c.
  *
+ * The listening socket is watched for one event at a time (EPOLLONESHOT): while it cannot be
+ * accepted from, it is silent.
+ *
  * A connection that is to be closed is only marked, and reaped at the end of a run: an event of the
  * same batch may still speak of it.
  */
@@ -35,18 +38,33 @@ struct vblk_control_server {
 	int parked_fd;
 	/* When to listen again after the process ran out of descriptors; NEVER: we listen. */
 	uint64_t accept_ns;
+	bool deaf;	   /* accepting has failed, which was said, and not succeeded since */
 	uint64_t armed_ns; /* what the timer is set to */
 	struct vblk_control_connection *clients[VBLK_CONTROL_CLIENTS_MAX];
 };
 
 /* --- Connections --- */
 
-static void watch(struct vblk_control_server *server, int fd, void *what, int operation,
-		  uint32_t events)
+static int watch(struct vblk_control_server *server, int fd, void *what, int operation,
+		 uint32_t events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = what };
 
-	epoll_ctl(server->epoll_fd, operation, fd, &event);
+	return epoll_ctl(server->epoll_fd, operation, fd, &event) < 0 ? -errno : 0;
+}
+
+static void try_later(struct vblk_control_server *server)
+{
+	server->accept_ns = vblk_clock_now(server->options.clock) + ACCEPT_PAUSE_NS;
+}
+
+/* The next one who knocks is an event, once. */
+static void listen_again(struct vblk_control_server *server)
+{
+	server->accept_ns = NEVER;
+	if (watch(server, server->options.listen_fd, &server->options, EPOLL_CTL_MOD,
+		  EPOLLIN | EPOLLONESHOT) < 0)
+		try_later(server);
 }
 
 static void send_away(int fd)
@@ -82,8 +100,25 @@ static void greet(struct vblk_control_server *server, int fd)
 		client,
 		vblk_control_greeting(options->version, options->disks, options->disk_count));
 	client->armed = vblk_control_connection_events(client);
-	watch(server, fd, client, EPOLL_CTL_ADD, client->armed);
-	server->clients[place] = client;
+	if (watch(server, fd, client, EPOLL_CTL_ADD, client->armed) < 0)
+		vblk_control_connection_destroy(client);
+	else
+		server->clients[place] = client;
+}
+
+/*
+ * Out of descriptors or memory: the client stays in the line. A socket that somebody has shut down
+ * says EAGAIN to the first call already, and is an event without end.
+ */
+static void cannot_accept(struct vblk_control_server *server, int error)
+{
+	if (error != EAGAIN && !server->deaf) {
+		vblk_log_emit(&server->options.log, VBLK_LOG_ERROR,
+			      "cannot accept control clients: it is tried again and again",
+			      VBLK_FIELD_INT("error", -error));
+		server->deaf = true;
+	}
+	try_later(server);
 }
 
 static void accept_clients(struct vblk_control_server *server)
@@ -94,20 +129,16 @@ static void accept_clients(struct vblk_control_server *server)
 				       SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			server->deaf = false;
 			greet(server, fd);
-			continue;
+		} else if (errno == EAGAIN && i > 0) {
+			break;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			cannot_accept(server, errno);
+			return;
 		}
-		if (errno == EINTR || errno == ECONNABORTED)
-			continue;
-		if (errno != EAGAIN) {
-			/* Out of descriptors or memory: the client stays in the line, and epoll
-			 * would say so without end. */
-			server->accept_ns = vblk_clock_now(server->options.clock) + ACCEPT_PAUSE_NS;
-			watch(server, server->options.listen_fd, &server->options, EPOLL_CTL_MOD,
-			      0);
-		}
-		return;
 	}
+	listen_again(server);
 }
 
 static void serve_client(struct vblk_control_server *server, struct vblk_control_connection *client,
@@ -143,11 +174,14 @@ static void settle_clients(struct vblk_control_server *server)
 			vblk_control_commands_forget(&server->commands, client);
 			vblk_control_connection_destroy(client);
 			server->clients[i] = NULL;
+			/* There is a descriptor now for who could not be accepted. */
+			if (server->accept_ns != NEVER)
+				server->accept_ns = 0;
 			continue;
 		}
 		events = vblk_control_connection_events(client);
 		if (events != client->armed)
-			watch(server, client->fd, client, EPOLL_CTL_MOD, events);
+			(void)watch(server, client->fd, client, EPOLL_CTL_MOD, events);
 		client->armed = events;
 	}
 }
@@ -172,10 +206,8 @@ static void set_timer(struct vblk_control_server *server)
 
 static void check_accept(struct vblk_control_server *server)
 {
-	if (vblk_clock_now(server->options.clock) < server->accept_ns)
-		return;
-	server->accept_ns = NEVER;
-	watch(server, server->options.listen_fd, &server->options, EPOLL_CTL_MOD, EPOLLIN);
+	if (vblk_clock_now(server->options.clock) >= server->accept_ns)
+		listen_again(server);
 }
 
 /* The value is of no interest, only that it is gone. */
@@ -214,8 +246,8 @@ void vblk_control_server_run(struct vblk_control_server *server)
 void vblk_control_server_check(struct vblk_control_server *server)
 {
 	vblk_control_commands_check(&server->commands);
-	check_accept(server);
 	settle_clients(server);
+	check_accept(server);
 	set_timer(server);
 }
 
@@ -231,22 +263,14 @@ int vblk_control_server_parked_fd(const struct vblk_control_server *server)
 
 static int watch_own(struct vblk_control_server *server)
 {
-	const struct {
-		int fd;
-		void *what;
-	} own[] = {
-		{ server->options.listen_fd, &server->options },
-		{ server->timer_fd, &server->timer_fd },
-		{ server->parked_fd, &server->parked_fd },
-	};
+	int ret = watch(server, server->timer_fd, &server->timer_fd, EPOLL_CTL_ADD, EPOLLIN);
 
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(own); i++) {
-		struct epoll_event event = { .events = EPOLLIN, .data.ptr = own[i].what };
-
-		if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, own[i].fd, &event) < 0)
-			return -errno;
-	}
-	return 0;
+	if (ret == 0)
+		ret = watch(server, server->parked_fd, &server->parked_fd, EPOLL_CTL_ADD, EPOLLIN);
+	if (ret == 0)
+		ret = watch(server, server->options.listen_fd, &server->options, EPOLL_CTL_ADD,
+			    EPOLLIN | EPOLLONESHOT);
+	return ret;
 }
 
 int vblk_control_server_create(const struct vblk_control_options *options,

@@ -25,6 +25,7 @@
 #define CONTROL_SERVER_H
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "control/protocol.h"
 
 #define VBLK_CONTROL_CLIENTS_MAX 16u
@@ -75,6 +76,7 @@ struct vblk_control_options {
 	const struct vblk_control_ops *ops; /* outlives the server */
 	void *context;			    /* of the operations */
 	vblk_control_size_fn parse_size;    /* how the program reads sizes */
+	struct vblk_log log;		    /* of what goes wrong here */
 	const struct vblk_clock *clock;	    /* NULL: CLOCK_MONOTONIC; outlives the server */
 };
 

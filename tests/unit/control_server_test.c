@@ -43,6 +43,7 @@ struct rig {
 	bool rests[2];
 	bool quit;
 	struct vblk_throttle throttle;
+	unsigned int complaints; /* lines of the server's own */
 };
 
 static struct rig rig;
@@ -122,6 +123,15 @@ static void op_quit(void *context)
 	rig.quit = true;
 }
 
+static void complain(void *context, enum vblk_log_level level, const char *text,
+		     const struct vblk_log_field *fields, size_t count)
+{
+	(void)level;
+	(void)fields;
+	(void)count;
+	((struct rig *)context)->complaints += strstr(text, "cannot accept") != NULL;
+}
+
 static const struct vblk_control_ops ops = {
 	op_stats, op_throttle, op_pause, op_is_paused, op_resume, op_resize, op_fault, op_quit,
 };
@@ -149,6 +159,7 @@ static int setup(void **state)
 		.ops = &ops,
 		.context = &rig,
 		.parse_size = cmd_size_parse,
+		.log = { complain, &rig, VBLK_LOG_INFO },
 		.clock = &rig.clock,
 	};
 	assert_int_equal(vblk_control_server_create(&rig.options, &rig.server), 0);
@@ -752,10 +763,18 @@ static void without_descriptors_the_server_waits(void **state)
 
 	(void)state;
 	process_limit_fds(0);
+	for (unsigned int i = 0; i < 3; i++) {
+		vblk_control_server_run(rig.server);
+		assert_false(is_ready());
+		assert_answer(fd, "{\"id\":1,\"command\":\"resume\",\"disk\":0}", DONE("1"));
+		rig.now_ns += VBLK_NSEC_PER_SEC;
+		vblk_control_server_check(rig.server);
+		assert_true(is_ready());
+	}
 	vblk_control_server_run(rig.server);
-	assert_false(is_ready());
-	assert_answer(fd, "{\"id\":1,\"command\":\"resume\",\"disk\":0}", DONE("1"));
 	process_unlimit_fds();
+	/* One line for all of it. */
+	assert_int_equal(rig.complaints, 1);
 	assert_silent(late);
 	rig.now_ns += VBLK_NSEC_PER_SEC;
 	vblk_control_server_check(rig.server);
@@ -763,6 +782,34 @@ static void without_descriptors_the_server_waits(void **state)
 	assert_reads(late, GREETING);
 	close(fd);
 	close(late);
+}
+
+static void a_client_that_goes_makes_room_for_the_next(void **state)
+{
+	const int fd = connect_client();
+	const int late = knock();
+
+	(void)state;
+	process_limit_fds(0);
+	run();
+	assert_silent(late);
+	process_unlimit_fds();
+	close(fd);
+	run();
+	assert_reads(late, GREETING);
+	close(late);
+}
+
+/* Whoever else has the listening socket may end it. */
+static void a_socket_that_is_shut_down_does_not_spin(void **state)
+{
+	(void)state;
+	shutdown(rig.listener.fd, SHUT_RDWR);
+	run();
+	rig.now_ns += VBLK_NSEC_PER_SEC;
+	vblk_control_server_check(rig.server);
+	run();
+	assert_int_equal(rig.complaints, 0);
 }
 
 static void creation_without_descriptors_fails(void **state)
@@ -825,6 +872,8 @@ int main(void)
 		ONE(a_client_that_says_nothing_holds_nobody_up),
 		ONE(a_pause_of_a_client_that_went_is_forgotten),
 		ONE(without_descriptors_the_server_waits),
+		ONE(a_client_that_goes_makes_room_for_the_next),
+		ONE(a_socket_that_is_shut_down_does_not_spin),
 		ONE(creation_without_descriptors_fails),
 		ONE(destruction_closes_everything),
 	};
