@@ -323,12 +323,17 @@ static int open_notify_socket(void)
 	return fd;
 }
 
-static void notify_ready(int fd)
+/* Nothing else is ever told: a datagram socket that stays open could speak to anybody. */
+static void notify_ready(int *fd)
 {
 	static const char text[] = "READY=1";
 
-	if (fd >= 0 && send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0)
+	if (*fd < 0)
+		return;
+	if (send(*fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0)
 		cmd_complain(NAME, "cannot tell NOTIFY_SOCKET: %s", strerror(errno));
+	close(*fd);
+	*fd = -1;
 }
 
 /* ---- running it ---- */
@@ -428,7 +433,7 @@ static int serve_disks(struct serve *serve)
 	if (!status)
 		status = enter_sandbox(serve);
 	if (!status) {
-		notify_ready(notify_fd);
+		notify_ready(&notify_fd);
 		ran = true;
 		status = run(serve);
 	}

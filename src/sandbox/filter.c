@@ -4,7 +4,8 @@
  * process. Names that the processor does not have are passed over by the library.
  *
  * Not there on purpose: open and its relatives, execve, socket, connect, bind, ptrace, mount, any
- * change of identity, and memory that can be executed.
+ * change of identity, and memory that can be executed. Where a call does many things, only those
+ * that are used are there.
  */
 #include "sandbox/steps.h"
 
@@ -12,6 +13,7 @@
 
 #include "base/checked.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -22,7 +24,11 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* A call, under one condition on one argument: (argument & mask) == value. No mask: always. */
+/*
+ * A call, under one condition on one argument: (argument & mask) == value. No mask: always. A call
+ * with several rows is allowed if one of them fits. Arguments of 32 bits are compared as such: the
+ * kernel does not look at the other half either.
+ */
 struct allowed {
 	int call;
 	unsigned int argument;
@@ -37,7 +43,15 @@ struct allowed {
 #define CLONE_FLAGS 0
 #endif
 
-#define WHOLE UINT64_MAX
+#define WHOLE	      UINT64_MAX
+#define WORD	      ((uint64_t)UINT32_MAX)
+#define ALL_BUT(bits) (WORD & ~(uint64_t)(bits))
+
+/* What the C library wants of a thread; it may leave out or add the second ones. */
+#define THREAD (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD)
+#define THREAD_MAY                                                                     \
+	(CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | \
+	 CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_DETACHED)
 #define CALL(name, reason)                      \
 	{                                       \
 		SCMP_SYS(name), 0, 0, 0, reason \
@@ -55,51 +69,44 @@ static const struct allowed allowed[] = {
 	CALL(pwritev2, "the same, with flags"),
 	CALL(pwrite64, "writes of one piece"),
 	CALL(fdatasync, "a disk's flushes"),
-	CALL(fsync, "a flush after the size changed"),
-	CALL(fallocate, "discard, write zeroes"),
+	CALL_IF(fallocate, 1,
+		ALL_BUT(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE), 0,
+		"discard, write zeroes; no bytes move to another place"),
 	CALL(ftruncate, "a disk that grows; the record of requests in flight"),
-	CALL(lseek, "the size of a block device, holes"),
+	CALL(lseek, "stdio at the end"),
 	CALL(fstat, "the size of a disk or of memory"),
 	CALL(newfstatat, "fstat in newer C libraries; is the socket still ours"),
 	CALL(statx, "fstat where there is no other"),
 	CALL(fstatfs, "the page size of memory that a front end sends"),
-	CALL_IF(ioctl, 1, WHOLE, BLKGETSIZE64, "the size of a block device that was resized"),
-	CALL_IF(ioctl, 1, WHOLE, TCGETS, "stdio asks if it writes to a terminal"),
+	CALL_IF(ioctl, 1, WORD, BLKGETSIZE64, "the size of a block device that was resized"),
+	CALL_IF(ioctl, 1, WORD, TCGETS, "stdio asks if it writes to a terminal"),
 
 	CALL(read, "eventfds, timers, signals"),
 	CALL(write, "eventfds, log lines"),
-	CALL(readv, "the same in pieces"),
-	CALL(writev, "the same in pieces"),
+	CALL(writev, "the C library's last words"),
 	CALL(close, "descriptors that a front end sent"),
-	CALL(dup, "a worker's own descriptors"),
-	CALL(dup2, "the same"),
-	CALL(dup3, "the same"),
-	CALL(fcntl, "F_DUPFD_CLOEXEC, O_NONBLOCK, locks, seals"),
-	CALL(flock, "the lock of a socket"),
+	CALL(dup3, "a call descriptor takes the place of the former one"),
+	CALL_IF(fcntl, 1, WORD, F_DUPFD_CLOEXEC, "a worker's own descriptors"),
+	CALL_IF(fcntl, 1, WORD, F_GETFL, "O_NONBLOCK for a descriptor that a front end sent"),
+	CALL_IF(fcntl, 1, WORD, F_SETFL, "the same"),
+	CALL_IF(fcntl, 1, WORD, F_ADD_SEALS, "the record of requests in flight keeps its size"),
 	CALL(eventfd2, "a new device's notifications"),
 	CALL(timerfd_create, "a worker's timer"),
 	CALL(timerfd_settime, "waiting for tokens"),
-	CALL(timerfd_gettime, "how long it takes yet"),
 	CALL(epoll_create1, "a worker's wait"),
 	CALL(epoll_ctl, "what it waits for"),
 	CALL(epoll_wait, "waiting"),
-	CALL(epoll_pwait, "waiting"),
-	CALL(epoll_pwait2, "waiting"),
+	CALL(epoll_pwait, "the same, where there is no other"),
 	CALL(poll, "waiting for one descriptor"),
-	CALL(ppoll, "the same"),
-	CALL(pipe2, "waking a thread"),
+	CALL(ppoll, "the same, where there is no other"),
 
-	CALL(accept, "front ends and control clients"),
-	CALL(accept4, "the same"),
+	CALL(accept4, "front ends and control clients"),
 	CALL(recvmsg, "messages with descriptors"),
 	CALL(sendmsg, "the same"),
 	CALL(recvfrom, "control requests"),
-	CALL(sendto, "their replies"),
-	CALL(shutdown, "ending a connection"),
-	CALL(getsockopt, "the error of a connection, who is at its other end"),
-	CALL(getsockname, "which socket it is"),
-	CALL(unlink, "removing a socket; where from, Landlock says"),
-	CALL(unlinkat, "the same"),
+	CALL_IF(sendto, 4, WHOLE, 0,
+		"their replies; to whom the socket is connected, and no other"),
+	CALL_IF(unlinkat, 2, WORD, 0, "removing a socket; where from, Landlock says"),
 
 	CALL_IF(mmap, 2, PROT_EXEC, 0, "memory tables, stacks, the heap"),
 	CALL_IF(mprotect, 2, PROT_EXEC, 0, "guard pages of stacks, the heap"),
@@ -110,17 +117,17 @@ static const struct allowed allowed[] = {
 	CALL(brk, "the heap"),
 	CALL(memfd_create, "the record of requests in flight"),
 
-	CALL_IF(clone, CLONE_FLAGS, CLONE_THREAD, CLONE_THREAD, "worker threads, no processes"),
+	CALL_IF(clone, CLONE_FLAGS, ALL_BUT(THREAD_MAY), THREAD,
+		"worker threads; no processes, no namespaces"),
 	CALL(set_robust_list, "the start of a thread"),
 	CALL(rseq, "the start of a thread"),
 	CALL(set_tid_address, "the start of a thread"),
 	CALL(gettid, "the start of a thread"),
 	CALL(futex, "locks"),
 	CALL(membarrier, "fences of the C library"),
-	CALL_IF(prctl, 0, WHOLE, PR_SET_NAME, "a thread's name"),
-	CALL_IF(prctl, 0, WHOLE, PR_GET_NAME, "a thread's name"),
+	CALL_IF(prctl, 0, WORD, PR_SET_NAME, "a thread's name"),
 	CALL(sched_setaffinity, "a disk's processors"),
-	CALL_IF(sched_setscheduler, 1, WHOLE, SCHED_OTHER, "a worker's policy is the usual one"),
+	CALL_IF(sched_setscheduler, 1, WORD, SCHED_OTHER, "a worker's policy is the usual one"),
 	CALL(sched_get_priority_min, "the same"),
 	CALL(sched_get_priority_max, "the same"),
 	CALL(sched_getaffinity, "how many arenas the heap has"),
@@ -132,7 +139,6 @@ static const struct allowed allowed[] = {
 	CALL(rt_sigaction, "guards against files that were cut short; abort"),
 	CALL(rt_sigprocmask, "workers have all signals blocked"),
 	CALL(rt_sigreturn, "the end of a handler"),
-	CALL(rt_sigtimedwait, "waiting for a signal"),
 	CALL(sigaltstack, "handlers of a thread"),
 	CALL(restart_syscall, "a wait that a signal interrupted"),
 
@@ -166,7 +172,7 @@ static int add(scmp_filter_ctx filter, const struct allowed *entry)
 static int add_all(scmp_filter_ctx filter, bool io_uring)
 {
 	/* Only ourselves: a signal to another process could end it. */
-	const struct allowed own_signal = CALL_IF(tgkill, 0, WHOLE, (uint64_t)getpid(), "raise");
+	const struct allowed own_signal = CALL_IF(tgkill, 0, WORD, (uint64_t)getpid(), "raise");
 	int ret = add(filter, &own_signal);
 
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(allowed) && !ret; i++)

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -179,12 +180,12 @@ static int try_rename(void)
 
 static int try_unlink(void)
 {
-	return error_of(unlink(path));
+	return error_of(unlinkat(AT_FDCWD, path, 0));
 }
 
 static int try_unlink_elsewhere(void)
 {
-	return error_of(unlink(elsewhere));
+	return error_of(unlinkat(AT_FDCWD, elsewhere, 0));
 }
 
 static int try_execve(void)
@@ -259,6 +260,53 @@ static int try_setuid(void)
 	return error_of(syscall(SYS_setuid, getuid()));
 }
 
+static int try_owner(void)
+{
+	return error_of(fcntl(STDERR_FILENO, F_SETOWN, getpid()));
+}
+
+static int try_lease(void)
+{
+	return error_of(fcntl(STDERR_FILENO, F_SETLEASE, F_RDLCK));
+}
+
+static int try_collapse(void)
+{
+	return error_of(fallocate(STDERR_FILENO, FALLOC_FL_COLLAPSE_RANGE, 0, 4096));
+}
+
+static int try_rmdir(void)
+{
+	return error_of(unlinkat(AT_FDCWD, folder, AT_REMOVEDIR));
+}
+
+/* To somebody else than the socket is connected to. */
+static int try_sendto(void)
+{
+	const struct sockaddr address = { .sa_family = AF_UNIX };
+
+	return error_of(sendto(STDERR_FILENO, "", 1, MSG_NOSIGNAL, &address, sizeof(sa_family_t)));
+}
+
+/* The numbers are those of x86-64 and of most others; the filter looks before the kernel does. */
+static int try_namespace(void)
+{
+	return error_of(syscall(SYS_clone, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWNET,
+				NULL, NULL, NULL, NULL));
+}
+
+static int try_terminal(void)
+{
+	return error_of(ioctl(STDERR_FILENO, TIOCSTI, ""));
+}
+
+static int try_policy(void)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+
+	return error_of(sched_setscheduler(0, SCHED_FIFO, &param));
+}
+
 static void forbidden_calls_fail(void **state)
 {
 	static const struct {
@@ -266,15 +314,31 @@ static void forbidden_calls_fail(void **state)
 		int (*act)(void);
 		int error;
 	} table[] = {
-		{ "open", try_open, EPERM },	       { "create", try_create, EPERM },
-		{ "truncate", try_truncate, EPERM },   { "rename", try_rename, EPERM },
-		{ "execve", try_execve, EPERM },       { "socket AF_INET", try_inet, EPERM },
-		{ "socket AF_UNIX", try_unix, EPERM }, { "ptrace", try_ptrace, EPERM },
-		{ "fork", try_fork, EPERM },	       { "clone3", try_clone3, ENOSYS },
-		{ "kill", try_kill, EPERM },	       { "tgkill of another", try_tgkill, EPERM },
-		{ "mmap of code", try_code, EPERM },   { "mprotect to code", try_mprotect, EPERM },
-		{ "prctl", try_prctl, EPERM },	       { "io_uring", try_io_uring, EPERM },
+		{ "open", try_open, EPERM },
+		{ "create", try_create, EPERM },
+		{ "truncate", try_truncate, EPERM },
+		{ "rename", try_rename, EPERM },
+		{ "execve", try_execve, EPERM },
+		{ "socket AF_INET", try_inet, EPERM },
+		{ "socket AF_UNIX", try_unix, EPERM },
+		{ "ptrace", try_ptrace, EPERM },
+		{ "fork", try_fork, EPERM },
+		{ "clone3", try_clone3, ENOSYS },
+		{ "kill", try_kill, EPERM },
+		{ "tgkill of another", try_tgkill, EPERM },
+		{ "mmap of code", try_code, EPERM },
+		{ "mprotect to code", try_mprotect, EPERM },
+		{ "prctl", try_prctl, EPERM },
+		{ "io_uring", try_io_uring, EPERM },
 		{ "setuid", try_setuid, EPERM },
+		{ "fcntl F_SETOWN", try_owner, EPERM },
+		{ "fcntl F_SETLEASE", try_lease, EPERM },
+		{ "fallocate that moves bytes", try_collapse, EPERM },
+		{ "unlinkat of a folder", try_rmdir, EPERM },
+		{ "sendto an address", try_sendto, EPERM },
+		{ "clone into a namespace", try_namespace, EPERM },
+		{ "ioctl TIOCSTI", try_terminal, EPERM },
+		{ "a real-time policy", try_policy, EPERM },
 	};
 
 	(void)state;
@@ -379,7 +443,7 @@ static int use_files(void)
 		return 1;
 	if (pwrite(disk_fd, bytes, 1, 0) != 1 || pread(disk_fd, bytes, 1, 0) != 1)
 		return 2;
-	if (fdatasync(disk_fd) || fsync(disk_fd) || ftruncate(disk_fd, 8192))
+	if (fdatasync(disk_fd) || ftruncate(disk_fd, 8192))
 		return 3;
 	if (fallocate(disk_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) &&
 	    errno != EOPNOTSUPP)
@@ -444,10 +508,8 @@ static int use_sockets(void)
 		return 1;
 	if (sendmsg(pair[0], &text, MSG_NOSIGNAL) != 1 || recvmsg(pair[1], &text, 0) != 1)
 		return 2;
-	if (send(pair[0], &byte, 1, MSG_NOSIGNAL) != 1 || recv(pair[1], &byte, 1, 0) != 1)
-		return 3;
-	/* The sockets are the parent's too, which uses this direction again. */
-	return shutdown(pair[0], SHUT_RD) ? 4 : 0;
+	return send(pair[0], &byte, 1, MSG_NOSIGNAL) == 1 && recv(pair[1], &byte, 1, 0) == 1 ? 0
+											     : 3;
 }
 
 static int use_stdio(void)
