@@ -239,8 +239,8 @@ static void report_step(void *context, const char *line)
 		cmd_complain(NAME, "sandbox: %s", line);
 }
 
-/* What this host does not have is said in any case: who relies on it should know. */
-static void report_missing(void *context, const char *line)
+/* What this host does not have, or this user may not, is said in any case. */
+static void report_warning(void *context, const char *line)
 {
 	(void)context;
 	cmd_complain(NAME, "sandbox: %s", line);
@@ -264,7 +264,7 @@ static int enter_sandbox(struct serve *serve)
 		.user = serve->options.user,
 		.folders = (const char *const *)folders,
 		.report = report_step,
-		.missing = report_missing,
+		.warn = report_warning,
 		.context = serve,
 	};
 	char message[MESSAGE_SIZE] = "out of memory";

@@ -52,9 +52,11 @@ static void tell(const struct vblk_sandbox_options *options, const char *name, i
 	void (*fn)(void *context, const char *line) = options->report;
 	char line[TEXT_SIZE + 64];
 
-	if (result == VBLK_SANDBOX_NOT_HERE && options->missing)
-		fn = options->missing;
-	snprintf(line, sizeof(line), "%s: %s%s", name, result ? "not restricted: " : "", said);
+	const bool done = result == 0 || result == VBLK_SANDBOX_DONE_BUT;
+
+	if ((result == VBLK_SANDBOX_NOT_HERE || result == VBLK_SANDBOX_DONE_BUT) && options->warn)
+		fn = options->warn;
+	snprintf(line, sizeof(line), "%s: %s%s", name, done ? "" : "not restricted: ", said);
 	if (fn)
 		fn(options->context, line);
 }

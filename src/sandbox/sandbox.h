@@ -36,11 +36,12 @@ struct vblk_sandbox_options {
 	size_t folder_count;
 	/*
 	 * Called with one line, without a newline, as in "files: no path can be opened": `report`
-	 * for each step that was done or left out as wanted, `missing` for one that this host does
-	 * not have. Either may be NULL; without `missing`, `report` gets those as well.
+	 * for each step that was done or left out as wanted, `warn` for one that this host does not
+	 * have, and for a user who may not remove files from the folders. Either may be NULL;
+	 * without `warn`, `report` gets those as well.
 	 */
 	void (*report)(void *context, const char *line);
-	void (*missing)(void *context, const char *line);
+	void (*warn)(void *context, const char *line);
 	void *context;
 };
 

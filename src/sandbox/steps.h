@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The steps into the sandbox, in their order. Each returns 0 when it was done, and has said how
- * far in `text`; VBLK_SANDBOX_NOT_WANTED or, when the host has no such thing,
- * VBLK_SANDBOX_NOT_HERE, with the reason in `text`; or a negative errno, with what is wrong in
- * `text`.
+ * far in `text`; VBLK_SANDBOX_DONE_BUT when there is more to it that should be known, in `text`;
+ * VBLK_SANDBOX_NOT_WANTED or, when the host has no such thing, VBLK_SANDBOX_NOT_HERE, with the
+ * reason in `text`; or a negative errno, with what is wrong in `text`.
  */
 #ifndef SANDBOX_STEPS_H
 #define SANDBOX_STEPS_H
@@ -12,6 +12,7 @@
 
 #define VBLK_SANDBOX_NOT_WANTED 1
 #define VBLK_SANDBOX_NOT_HERE	2
+#define VBLK_SANDBOX_DONE_BUT	3
 
 struct vblk_sandbox_text {
 	char *text;

@@ -6,11 +6,13 @@
 #include "sandbox/steps.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME_MAX_BYTES 256
@@ -89,6 +91,37 @@ static bool is_already(const struct identity *identity)
 	       gid[1] == identity->gid && gid[2] == identity->gid;
 }
 
+/*
+ * Whether we may remove files from a folder that we have made when we were somebody else. It is the
+ * folder's business; only where it is sticky does it matter whose the file is.
+ */
+static bool can_remove_from(const char *folder)
+{
+	struct stat there;
+
+	return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0 &&
+	       stat(folder, &there) == 0 &&
+	       (!(there.st_mode & S_ISVTX) || geteuid() == 0 || there.st_uid == geteuid());
+}
+
+/* As who we are now: what was left by the way. */
+static int tell_identity(const struct vblk_sandbox_options *options,
+			 const struct identity *identity, const struct vblk_sandbox_text *text)
+{
+	const unsigned int uid = identity->uid, gid = identity->gid;
+
+	for (size_t i = 0; i < options->folder_count; i++) {
+		if (!can_remove_from(options->folders[i]))
+			return vblk_sandbox_say(
+				text, VBLK_SANDBOX_DONE_BUT,
+				"user %u, group %u, no other group; it may not remove files from "
+				"'%s': what was made there stays behind at the end, and is replaced "
+				"at the next start; in a folder of that user's own it does not",
+				uid, gid, options->folders[i]);
+	}
+	return vblk_sandbox_say(text, 0, "user %u, group %u, no other group", uid, gid);
+}
+
 int vblk_sandbox_user(const struct vblk_sandbox_options *options,
 		      const struct vblk_sandbox_text *text)
 {
@@ -118,6 +151,5 @@ int vblk_sandbox_user(const struct vblk_sandbox_options *options,
 	    (identity.uid != 0 && setuid(0) == 0))
 		return vblk_sandbox_say(text, -EPERM, "'%s' could become root again",
 					options->user);
-	return vblk_sandbox_say(text, 0, "user %u, group %u, no other group",
-				(unsigned int)identity.uid, (unsigned int)identity.gid);
+	return tell_identity(options, &identity, text);
 }

@@ -642,6 +642,62 @@ static void another_user_is_become_wholly(void **state)
 	}
 }
 
+static char warned[512];
+
+/* 0: nothing is said of the folder; 1: it is, and files stay in it. */
+static int find_warning(void)
+{
+	const bool told = strstr(warned, "it may not remove files from") && strstr(warned, folder);
+
+	if (told != (unlinkat(AT_FDCWD, path, 0) < 0))
+		return 2;
+	return told;
+}
+
+static int become_nobody(void)
+{
+	static const char *folders[] = { folder };
+	const struct vblk_sandbox_options options = {
+		.flags = VBLK_SANDBOX_NO_SECCOMP | VBLK_SANDBOX_NO_LANDLOCK,
+		.user = NOBODY,
+		.folders = folders,
+		.folder_count = 1,
+		.warn = report_missing,
+		.context = warned,
+	};
+
+	return vblk_sandbox_enter(&options, message, sizeof(message)) ? ENTERED_NOT
+								      : find_warning();
+}
+
+static void a_folder_that_keeps_its_files_is_told(void **state)
+{
+	static const struct {
+		uid_t owner;
+		mode_t mode;
+		int told;
+	} table[] = {
+		{ 0, 0755, 1 },	    { 0, 01777, 1 }, { 0, 0700, 1 },
+		{ 65534, 0500, 1 }, { 0, 0777, 0 },  { 65534, 0700, 0 },
+	};
+
+	(void)state;
+	need_root();
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		const pid_t child = fork();
+
+		print_message("%o\n", table[i].mode);
+		if (child == 0) {
+			if (chown(folder, table[i].owner, table[i].owner) ||
+			    chmod(folder, table[i].mode))
+				_exit(100);
+			_exit(become_nobody());
+		}
+		assert_int_equal(wait_for(child), table[i].told << 8);
+		close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+	}
+}
+
 static int find_message(const char *user, const char *expected)
 {
 	if (enter(0, user) != -EINVAL)
@@ -770,7 +826,7 @@ static int enter_old_kernel(bool with_missing)
 						.report = report };
 
 	if (with_missing) {
-		options.missing = report_missing;
+		options.warn = report_missing;
 		options.context = missing;
 	}
 	if (!take_call_away(SYS_landlock_create_ruleset))
@@ -813,6 +869,7 @@ int main(void)
 		ONE(abort_still_ends_the_process),
 		ONE(no_privileges_can_be_gained),
 		ONE(another_user_is_become_wholly),
+		ONE(a_folder_that_keeps_its_files_is_told),
 		ONE(users_that_are_not_there_are_refused),
 		ONE(only_root_becomes_another),
 		ONE(a_folder_that_is_missing_is_refused),
