@@ -17,9 +17,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static atomic_uint left;	   /* calls until one fails; 0: none will */
@@ -74,6 +76,9 @@ static bool is_hit(const char *name)
 	}
 
 WRAP(int, eventfd, EMFILE, (unsigned count, int flags), (count, flags))
+WRAP(int, accept4, EMFILE, (int fd, struct sockaddr *address, socklen_t *length, int flags),
+     (fd, address, length, flags))
+WRAP(int, dup3, EMFILE, (int fd, int place, int flags), (fd, place, flags))
 WRAP(int, epoll_create1, EMFILE, (int flags), (flags))
 WRAP(int, epoll_ctl, ENOMEM, (int fd, int op, int other, struct epoll_event *event),
      (fd, op, other, event))
@@ -88,12 +93,16 @@ WRAP(int, sched_getaffinity, EINVAL, (pid_t pid, size_t size, cpu_set_t *set), (
 WRAP(int, sched_setaffinity, EINVAL, (pid_t pid, size_t size, const cpu_set_t *set),
      (pid, size, set))
 WRAP(int, fstat64, EIO, (int fd, struct stat *about), (fd, about))
+WRAP(int, fstatfs64, EIO, (int fd, struct statfs *about), (fd, about))
 WRAP(int, ftruncate64, ENOSPC, (int fd, off_t size), (fd, size))
 WRAP(int, fdatasync, EIO, (int fd), (fd))
 WRAP(int, fallocate64, ENOSPC, (int fd, int mode, off_t offset, off_t length),
      (fd, mode, offset, length))
 WRAP(ssize_t, read, EINTR, (int fd, void *data, size_t size), (fd, data, size))
 WRAP(ssize_t, write, EINTR, (int fd, const void *data, size_t size), (fd, data, size))
+WRAP(ssize_t, recvmsg, ENOMEM, (int fd, struct msghdr *message, int flags), (fd, message, flags))
+WRAP(ssize_t, sendmsg, ENOBUFS, (int fd, const struct msghdr *message, int flags),
+     (fd, message, flags))
 WRAP(ssize_t, preadv64, EIO, (int fd, const struct iovec *iov, int count, off_t offset),
      (fd, iov, count, offset))
 WRAP(ssize_t, pwritev64, ENOSPC, (int fd, const struct iovec *iov, int count, off_t offset),

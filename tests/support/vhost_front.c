@@ -155,7 +155,7 @@ void front_open(struct front *front, struct front_host *host)
 	front_reconnect(front, host);
 }
 
-void front_reconnect(struct front *front, struct front_host *host)
+void front_knock(struct front *front, struct front_host *host)
 {
 	front->host = host;
 	front->acks = false;
@@ -163,6 +163,11 @@ void front_reconnect(struct front *front, struct front_host *host)
 	assert_true(front->fd >= 0);
 	assert_int_equal(
 		connect(front->fd, (struct sockaddr *)&host->address, host->address_length), 0);
+}
+
+void front_reconnect(struct front *front, struct front_host *host)
+{
+	front_knock(front, host);
 	front_host_serve(host);
 }
 
@@ -187,8 +192,8 @@ void front_close(struct front *front)
 	close(front->memory_fd);
 }
 
-void front_send(struct front *front, const struct vblk_vhost_header *header, const void *payload,
-		size_t size, const int *fds, unsigned fd_count)
+bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
+		    const void *payload, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
 		struct cmsghdr align;
@@ -211,8 +216,16 @@ void front_send(struct front *front, const struct vblk_vhost_header *header, con
 		c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
 	}
-	assert_int_equal(sendmsg(front->fd, &message, MSG_NOSIGNAL), sizeof(*header) + size);
+	if (sendmsg(front->fd, &message, MSG_NOSIGNAL) != (ssize_t)(sizeof(*header) + size))
+		return false;
 	front_host_serve(front->host);
+	return true;
+}
+
+void front_send(struct front *front, const struct vblk_vhost_header *header, const void *payload,
+		size_t size, const int *fds, unsigned fd_count)
+{
+	assert_true(front_try_send(front, header, payload, size, fds, fd_count));
 }
 
 size_t front_receive(struct front *front, struct vblk_vhost_header *header, void *payload,

@@ -92,9 +92,16 @@ void front_close(struct front *front);
 void front_disconnect(struct front *front);
 void front_reconnect(struct front *front, struct front_host *host);
 
+/* Only knocks: whether and when the server opens is up to it. */
+void front_knock(struct front *front, struct front_host *host);
+
 /* A message as it is said; then the server serves. */
 void front_send(struct front *front, const struct vblk_vhost_header *header, const void *payload,
 		size_t size, const int *fds, unsigned fd_count);
+
+/* The same where the connection may have ended: false if it has. */
+bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
+		    const void *payload, size_t size, const int *fds, unsigned fd_count);
 
 /* The answer that is there: its payload's size, and in *fd what came along (-1: nothing). */
 size_t front_receive(struct front *front, struct vblk_vhost_header *header, void *payload,

@@ -188,8 +188,8 @@ static void unmake_backing(void *thing)
 static void test_backings(void **state)
 {
 	(void)state;
-	make_all(&(struct maker){ make_file, unmake_backing, NULL });
-	make_all(&(struct maker){ make_mapped, unmake_backing, NULL });
+	make_all(&(struct maker){ make_file, unmake_backing, "fstatfs64" });
+	make_all(&(struct maker){ make_mapped, unmake_backing, "fstatfs64" });
 	make_all(&(struct maker){ make_anonymous, unmake_backing, NULL });
 	make_all(&(struct maker){ make_faulty, unmake_backing, NULL });
 }
