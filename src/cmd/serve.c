@@ -44,7 +44,7 @@ static const char help[] =
 	"Usage:\n"
 	"  vblk serve (--socket PATH | --fd N) --disk SPEC [... more of both]\n"
 	"             [--queues N] [--control PATH] [--user USER[:GROUP]]\n"
-	"             [--sandbox on|kill|off] [--stats] [--verbose]\n"
+	"             [--sandbox on|kill|off] [--memory local|any] [--stats] [--verbose]\n"
 	"\n"
 	"Options:\n"
 	"  --socket PATH   listen here for the front end of a disk: QEMU, cloud-hypervisor,\n"
@@ -59,6 +59,9 @@ static const char help[] =
 	"  --sandbox MODE  on (default): what is not needed is given up when all is open, and\n"
 	"                  system calls that are not needed fail; kill: they end the process;\n"
 	"                  off\n"
+	"  --memory KIND   what front ends may share: local (default): memfds, files on tmpfs,\n"
+	"                  hugetlbfs and disks; any: also files on FUSE, NFS, btrfs, overlayfs\n"
+	"                  and the like, which can hang this process\n"
 	"  --stats         print each disk's counters to standard error at the end\n"
 	"  --verbose       say on standard error when front ends come and go\n"
 	"\n"
@@ -171,6 +174,7 @@ static int create_server(struct serve *serve, unsigned int index)
 	const struct cmd_disk_spec *spec = &serve->options.specs[index];
 	struct vblk_vhost_server_options options = {
 		.queues = spec->queues ? spec->queues : serve->options.queues,
+		.any_files = serve->options.any_memory,
 	};
 	struct serve_disk *disk = &serve->disks[index];
 	char message[MESSAGE_SIZE];

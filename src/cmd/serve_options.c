@@ -25,6 +25,7 @@ enum option_id {
 	OPTION_CONTROL,
 	OPTION_USER,
 	OPTION_SANDBOX,
+	OPTION_MEMORY,
 	OPTION_STATS,
 	OPTION_VERBOSE,
 	OPTION_HELP,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
 	{ "control", required_argument, NULL, OPTION_CONTROL },
 	{ "user", required_argument, NULL, OPTION_USER },
 	{ "sandbox", required_argument, NULL, OPTION_SANDBOX },
+	{ "memory", required_argument, NULL, OPTION_MEMORY },
 	{ "stats", no_argument, NULL, OPTION_STATS },
 	{ "verbose", no_argument, NULL, OPTION_VERBOSE },
 	{ "help", no_argument, NULL, OPTION_HELP },
@@ -89,6 +91,14 @@ static int take_sandbox(struct serve_options *options, const char *value)
 	return bad_value("sandbox", value, "on, kill or off");
 }
 
+static int take_memory(struct serve_options *options, const char *value)
+{
+	options->any_memory = strcmp(value, "any") == 0;
+	if (options->any_memory || strcmp(value, "local") == 0)
+		return CMD_OK;
+	return bad_value("memory", value, "local or any");
+}
+
 static int take_option(void *context, int id, const char *value)
 {
 	struct serve_options *options = context;
@@ -116,6 +126,8 @@ static int take_option(void *context, int id, const char *value)
 		return CMD_OK;
 	case OPTION_SANDBOX:
 		return take_sandbox(options, value);
+	case OPTION_MEMORY:
+		return take_memory(options, value);
 	case OPTION_STATS:
 		options->stats = true;
 		return CMD_OK;

@@ -22,7 +22,8 @@ struct serve_options {
 	const char *control; /* NULL: none */
 	const char *user;    /* NULL: stay who we are */
 	bool no_sandbox;
-	bool kill; /* a system call that is not allowed ends the process */
+	bool kill;	 /* a system call that is not allowed ends the process */
+	bool any_memory; /* front ends may share files on whatever file system */
 	bool stats;
 	bool verbose;
 	bool help;

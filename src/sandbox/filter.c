@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -76,7 +77,7 @@ static const struct allowed allowed[] = {
 	CALL(lseek, "stdio at the end"),
 	CALL(fstat, "the size of a disk or of memory"),
 	CALL(newfstatat, "fstat in newer C libraries; is the socket still ours"),
-	CALL(statx, "fstat where there is no other"),
+	CALL(statx, "what a front end sent; fstat where there is no other"),
 	CALL(fstatfs, "the page size of memory that a front end sends"),
 	CALL_IF(ioctl, 1, WORD, BLKGETSIZE64, "the size of a block device that was resized"),
 	CALL_IF(ioctl, 1, WORD, TCGETS, "stdio asks if it writes to a terminal"),
@@ -89,6 +90,7 @@ static const struct allowed allowed[] = {
 	CALL_IF(fcntl, 1, WORD, F_DUPFD_CLOEXEC, "a worker's own descriptors"),
 	CALL_IF(fcntl, 1, WORD, F_GETFL, "O_NONBLOCK for a descriptor that a front end sent"),
 	CALL_IF(fcntl, 1, WORD, F_SETFL, "the same"),
+	CALL_IF(fcntl, 1, WORD, F_GET_SEALS, "is what a front end sent in memory"),
 	CALL_IF(fcntl, 1, WORD, F_ADD_SEALS, "the record of requests in flight keeps its size"),
 	CALL(eventfd2, "a new device's notifications"),
 	CALL(timerfd_create, "a worker's timer"),
@@ -104,6 +106,7 @@ static const struct allowed allowed[] = {
 	CALL(recvmsg, "messages with descriptors"),
 	CALL(sendmsg, "the same"),
 	CALL(recvfrom, "control requests"),
+	CALL_IF(getsockopt, 2, WORD, SO_DOMAIN, "is what a front end sent a Unix socket"),
 	CALL_IF(sendto, 4, WHOLE, 0,
 		"their replies; to whom the socket is connected, and no other"),
 	CALL_IF(unlinkat, 2, WORD, 0, "removing a socket; where from, Landlock says"),

@@ -21,6 +21,7 @@ void vblk_vhost_channel_open(struct vblk_vhost_channel *channel, int fd,
 	channel->fd = fd;
 	channel->fd_count = 0;
 	channel->messages = 0;
+	channel->closer = NULL;
 	channel->send_ms = VBLK_VHOST_SEND_MS;
 	vblk_vhost_assembler_start(&channel->assembler, direction);
 }
@@ -42,10 +43,26 @@ void vblk_vhost_channel_close(struct vblk_vhost_channel *channel)
 	channel->fd = -1;
 }
 
-/* Keeps the descriptors of one read; those that are too many are closed. Returns false then. */
-static bool keep_fds(struct vblk_vhost_channel *channel, struct msghdr *message)
+/* Returns 0, or -EPROTO with *reason if it is not wanted here; it is closed then. */
+static int keep_fd(struct vblk_vhost_channel *channel, int fd, const char **reason)
 {
-	bool all = true;
+	if (channel->closer && !vblk_vhost_fd_is_prompt(fd, reason)) {
+		vblk_vhost_closer_close(channel->closer, fd);
+		return -EPROTO;
+	}
+	if (channel->fd_count == VBLK_VHOST_FDS_MAX) {
+		*reason = "more than 8 descriptors came with a message";
+		close(fd);
+		return -EPROTO;
+	}
+	channel->fds[channel->fd_count++] = fd;
+	return 0;
+}
+
+/* Keeps the descriptors of one read. Returns as keep_fd, of the last that was not wanted. */
+static int keep_fds(struct vblk_vhost_channel *channel, struct msghdr *message, const char **reason)
+{
+	int ret = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
 		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -53,18 +70,17 @@ static bool keep_fds(struct vblk_vhost_channel *channel, struct msghdr *message)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		for (size_t i = 0; i < count; i++) {
+			const char *why;
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (channel->fd_count < VBLK_VHOST_FDS_MAX) {
-				channel->fds[channel->fd_count++] = fd;
-			} else {
-				close(fd);
-				all = false;
+			if (keep_fd(channel, fd, &why) < 0) {
+				*reason = why;
+				ret = -EPROTO;
 			}
 		}
 	}
-	return all;
+	return ret;
 }
 
 /* One read into `space`. Returns bytes, 0 if there are none now, or as the caller. */
@@ -83,7 +99,7 @@ static ssize_t receive(struct vblk_vhost_channel *channel, void *space, size_t r
 		.msg_controllen = sizeof(control.bytes),
 	};
 	ssize_t got;
-	bool all;
+	int ret;
 
 	do {
 		got = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -92,11 +108,9 @@ static ssize_t receive(struct vblk_vhost_channel *channel, void *space, size_t r
 		return 0;
 	if (got <= 0)
 		return -ECONNRESET;
-	all = keep_fds(channel, &message);
-	if (!all) {
-		*reason = "more than 8 descriptors came with a message";
-		return -EPROTO;
-	}
+	ret = keep_fds(channel, &message, reason);
+	if (ret < 0)
+		return ret;
 	if (message.msg_flags & MSG_CTRUNC) {
 		/* The kernel keeps back those that we have no room or no right for. */
 		*reason = "descriptors of a message are missing: too many of them, or of ours open";

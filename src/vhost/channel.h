@@ -13,6 +13,7 @@
 #define VBLK_VHOST_CHANNEL_H
 
 #include "vhost/codec.h"
+#include "vhost/foreign_fd.h"
 
 struct vblk_vhost_channel {
 	int fd; /* owned */
@@ -20,7 +21,12 @@ struct vblk_vhost_channel {
 	int fds[VBLK_VHOST_FDS_MAX]; /* owned, of the message that is being put together */
 	unsigned fd_count;
 	uint64_t messages; /* that have come so far */
-	int send_ms;	   /* how long sending waits; VBLK_VHOST_SEND_MS */
+	/*
+	 * Where descriptors go that may hang when they are closed. NULL, as it is at first: all are
+	 * taken as they come. The owner sets it, and it outlives the channel.
+	 */
+	struct vblk_vhost_closer *closer;
+	int send_ms; /* how long sending waits; VBLK_VHOST_SEND_MS */
 };
 
 #define VBLK_VHOST_SEND_MS 1000
@@ -35,8 +41,8 @@ void vblk_vhost_channel_close(struct vblk_vhost_channel *channel);
 /*
  * Reads on. Returns 1 when a message is ready (channel->assembler, channel->fds); 0 when more has
  * to come; -ECONNRESET when the other end has gone, in the middle of a message or not; -EPROTO with
- * *reason when this is no vhost-user; -EMFILE with *reason when descriptors were lost because we
- * have too many.
+ * *reason when this is no vhost-user or a descriptor came along that may hang (foreign_fd.h);
+ * -EMFILE with *reason when descriptors were lost because we have too many.
  */
 VBLK_MUST_USE int vblk_vhost_channel_read(struct vblk_vhost_channel *channel, const char **reason);
 

@@ -42,6 +42,7 @@ struct vblk_vhost_server {
 	struct vblk_vhost_export export;
 	struct vblk_vhost_session session;
 	bool connected;
+	struct vblk_vhost_closer *closer; /* NULL: any file is taken */
 	bool deaf; /* accepting has failed, which was said, and not succeeded since */
 	/* A message is owed since the timer was set, when `heard` had come. */
 	bool owed;
@@ -131,6 +132,7 @@ static void free_server(struct vblk_vhost_server *server)
 		vblk_vhost_ring_destroy(&server->export.ring[i]);
 	vblk_vhost_account_unref(server->export.account);
 	vblk_disk_unref(server->export.disk);
+	vblk_vhost_closer_release(server->closer);
 	close(server->listen_fd);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
@@ -193,6 +195,8 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 	ret = vblk_sigbus_install();
 	if (ret == 0)
 		ret = fill_export(&made->export, options, backing);
+	if (ret == 0 && !options->any_files)
+		ret = vblk_vhost_closer_create(&made->closer);
 	if (ret == 0)
 		ret = open_descriptors(made);
 	if (ret == 0)
@@ -276,26 +280,41 @@ static void begin_session(struct vblk_vhost_server *server, int fd)
 		wait_for_front_end(server);
 		return;
 	}
+	server->session.channel.closer = server->closer;
 	server->connected = true;
 	server->owed = false;
 	look_after_message(server);
 }
 
+/* Once for as long as it lasts. */
+static void log_deaf(struct vblk_vhost_server *server, const char *message, int error)
+{
+	if (!server->deaf)
+		log_connection(server, VBLK_LOG_ERROR, message, error);
+	server->deaf = true;
+}
+
 static void connect_next(struct vblk_vhost_server *server)
 {
-	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd;
 
+	/* Whoever sends such descriptors over and over has one thread and a handful of them. */
+	if (server->closer && vblk_vhost_closer_is_busy(server->closer)) {
+		log_deaf(server,
+			 "front ends have to wait until what the last one sent can be closed",
+			 -EBUSY);
+		try_later(server);
+		return;
+	}
+	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0) {
 		server->deaf = false;
 		begin_session(server, fd);
 		return;
 	}
 	/* A socket that somebody has shut down says EAGAIN, and is an event without end. */
-	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && !server->deaf) {
-		log_connection(server, VBLK_LOG_ERROR,
-			       "cannot accept front ends: it is tried again and again", -errno);
-		server->deaf = true;
-	}
+	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		log_deaf(server, "cannot accept front ends: it is tried again and again", -errno);
 	try_later(server);
 }
 
@@ -329,6 +348,7 @@ static void follow_backend(struct vblk_vhost_server *server)
 
 	if (fd < 0 || fd == server->backend_fd)
 		return;
+	server->session.backend.closer = server->closer;
 	ret = watch(server, fd);
 	if (ret == 0) {
 		server->backend_fd = fd;
@@ -386,8 +406,17 @@ static void check_memory(struct vblk_vhost_server *server)
 
 static void serve_backend(struct vblk_vhost_server *server)
 {
-	if (vblk_vhost_session_serve_backend(&server->session) < 0)
-		log_connection(server, VBLK_LOG_INFO, "back-end channel has gone", 0);
+	if (vblk_vhost_session_serve_backend(&server->session) >= 0)
+		return;
+	log_connection(server, VBLK_LOG_INFO, "back-end channel has gone", 0);
+	/* Another channel, and another: they would have no end. */
+	if (server->closer && vblk_vhost_closer_is_busy(server->closer)) {
+		log_connection(
+			server, VBLK_LOG_WARN,
+			"front end is disconnected: it answers with descriptors that may hang",
+			-EPROTO);
+		disconnect(server);
+	}
 }
 
 void vblk_vhost_server_serve(struct vblk_vhost_server *server)

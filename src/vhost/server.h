@@ -25,6 +25,11 @@ struct vblk_vhost_server_options {
 	 * next one that connects. 0: 10 s.
 	 */
 	uint32_t message_timeout_ms;
+	/*
+	 * Take files on whatever file system, and hang when it does. Otherwise only descriptors are
+	 * taken on which no call waits for somebody else (foreign_fd.h).
+	 */
+	bool any_files;
 };
 
 /*
