@@ -10,8 +10,8 @@
  * memory is unmapped, and the next one finds the export as new.
  *
  * Belongs to one thread, which never reads or writes the disk and never touches guest memory. It
- * waits for the workers of rings that have to stop, each for the stop timeout at most, and in
- * system calls on descriptors of the front end for as long as whoever serves them likes.
+ * waits for the workers of rings that have to stop, each for the stop timeout at most. Descriptors
+ * that may hang do not come this far (foreign_fd.h).
  */
 #ifndef VBLK_VHOST_SESSION_H
 #define VBLK_VHOST_SESSION_H
