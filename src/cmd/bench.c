@@ -42,7 +42,8 @@ static const char help[] =
 	"Usage:\n"
 	"  vblk bench (--disk SPEC [--engine-kind worker|inline] | --socket PATH)\n"
 	"             [--rw MODE] [--rwmixread N] [--bs N] [--iodepth N] [--numjobs N]\n"
-	"             [--runtime T] [--size N] [--verify crc32c] [--wait poll|event] [--json]\n"
+	"             [--runtime T] [--size N] [--fsync N] [--verify crc32c]\n"
+	"             [--wait poll|event] [--json]\n"
 	"\n"
 	"Options:\n"
 	"  --disk SPEC      a disk in this process, behind its register window; SPEC is as for\n"
@@ -60,6 +61,7 @@ static const char help[] =
 	"                   default 1\n"
 	"  --runtime T      how long: seconds, or a time as 500ms; default 10\n"
 	"  --size N         use only so much of the disk, from its start\n"
+	"  --fsync N        a flush after every N writes of a job; the job goes on meanwhile\n"
 	"  --verify crc32c  write blocks that can be told from all others, and check them when\n"
 	"                   they are read: during the run and all of them at its end. Costs\n"
 	"                   more than most disks, so the figures are not those of the disk.\n"
@@ -168,6 +170,8 @@ static int find_share(struct bench *bench, uint64_t *blocks)
 		cmd_complain(NAME, "--bs: the disk wants multiples of %u", traits->block_size);
 	else if (traits->read_only && options->read_percent < 100)
 		cmd_complain(NAME, "--rw %s: the disk is read-only", options->rw);
+	else if (options->flush_every > 0 && !traits->flush)
+		cmd_complain(NAME, "--fsync %u: the disk takes no flushes", options->flush_every);
 	else if ((*blocks = size / options->block / options->jobs) <= options->depth)
 		cmd_complain(NAME,
 			     "the disk is too small: each job needs more than %u blocks of "
@@ -235,11 +239,14 @@ static int make_jobs(struct bench *bench, const struct vblk_driver_shape *shape,
 					     bench->memory + i * shape->bytes,
 					     VBLK_DRIVER_BASE + i * shape->bytes, &places[i]);
 		job->first_block = i * blocks;
-		job->blocks = blocks;
-		job->random = options->random;
+		job->order = (struct vblk_order){
+			.blocks = blocks,
+			.random = options->random,
+			.read_percent = options->read_percent,
+			.flush_every = options->flush_every,
+		};
 		job->asleep = options->wait == BENCH_WAIT_EVENT ||
 			      (options->wait == BENCH_WAIT_AUTO && options->depth == 1);
-		job->read_percent = options->read_percent;
 		job->stop = &bench->stop;
 		if (!ret)
 			ret = bench_job_init(job, options->verify, i);
@@ -379,7 +386,7 @@ static void collect(struct bench *bench, struct bench_result *result)
 	for (uint32_t i = 0; i < bench->options.jobs; i++) {
 		struct bench_job *job = &bench->jobs[i];
 
-		for (unsigned k = 0; k < 2; k++)
+		for (unsigned k = 0; k < VBLK_DRIVER_KINDS; k++)
 			vblk_histogram_merge(&result->latency[k], &job->latency[k]);
 		result->notifications += job->queue.notifications;
 		result->interrupts += vblk_driver_queue_interrupts(&job->queue);

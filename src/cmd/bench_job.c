@@ -20,7 +20,7 @@ struct bench_slot {
 	uint64_t started_ns;
 	uint64_t block; /* of the share */
 	uint32_t generation;
-	bool write;
+	enum vblk_driver_kind kind;
 };
 
 static uint64_t now(clockid_t clock)
@@ -31,26 +31,12 @@ static uint64_t now(clockid_t clock)
 	return (uint64_t)t.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t random_number(struct bench_job *job)
-{
-	job->noise ^= job->noise << 13;
-	job->noise ^= job->noise >> 7;
-	job->noise ^= job->noise << 17;
-	return job->noise;
-}
-
-/* Evenly from 0 to limit - 1. */
-static uint64_t random_below(struct bench_job *job, uint64_t limit)
-{
-	return (uint64_t)(((unsigned __int128)random_number(job) * limit) >> 64);
-}
-
 int bench_job_init(struct bench_job *job, bool verify, uint64_t seed)
 {
-	job->noise = (seed + 1) * 0x9e3779b97f4a7c15ull;
+	vblk_order_init(&job->order, seed);
 	job->slots = calloc(job->queue.shape.depth, sizeof(*job->slots));
 	if (verify)
-		job->written = calloc(job->blocks, sizeof(*job->written));
+		job->written = calloc(job->order.blocks, sizeof(*job->written));
 	return job->slots && (job->written || !verify) ? 0 : -ENOMEM;
 }
 
@@ -63,12 +49,11 @@ void bench_job_destroy(struct bench_job *job)
 
 static uint64_t next_block(struct bench_job *job)
 {
-	uint64_t block = job->random ? random_below(job, job->blocks) : job->cursor;
+	uint64_t block = vblk_order_block(&job->order);
 
 	/* There are more blocks than slots. */
 	while (job->written && job->written[block] & IN_FLIGHT)
-		block = block + 1 < job->blocks ? block + 1 : 0;
-	job->cursor = block + 1 < job->blocks ? block + 1 : 0;
+		block = vblk_order_pass(&job->order);
 	return block;
 }
 
@@ -82,7 +67,7 @@ static void prepare_verification(struct bench_job *job, uint32_t slot)
 	struct bench_slot *request = &job->slots[slot];
 	void *data = vblk_driver_queue_data(&job->queue, slot);
 
-	if (request->write) {
+	if (request->kind == VBLK_DRIVER_WRITE) {
 		job->generation = (job->generation + 1) & ~IN_FLIGHT;
 		request->generation = job->generation += job->generation == 0;
 		vblk_pattern_fill(data, job->queue.shape.block, offset_of(job, request->block),
@@ -93,31 +78,57 @@ static void prepare_verification(struct bench_job *job, uint32_t slot)
 	job->written[request->block] |= IN_FLIGHT;
 }
 
-static void submit(struct bench_job *job, uint32_t slot, uint64_t block, bool write, uint64_t time)
+static void submit(struct bench_job *job, uint32_t slot, enum vblk_driver_kind kind, uint64_t block,
+		   uint64_t time)
 {
 	struct bench_slot *request = &job->slots[slot];
 
-	*request = (struct bench_slot){ .started_ns = time, .block = block, .write = write };
+	*request = (struct bench_slot){ .started_ns = time, .block = block, .kind = kind };
 	if (job->written) {
 		prepare_verification(job, slot);
 		request->started_ns = now(CLOCK_MONOTONIC);
 	}
-	vblk_driver_queue_submit(&job->queue, slot, write,
-				 offset_of(job, block) / VBLK_SECTOR_SIZE);
+	vblk_driver_queue_submit(&job->queue, slot, kind, offset_of(job, block) / VBLK_SECTOR_SIZE);
+}
+
+static void submit_flush(struct bench_job *job, uint32_t slot, uint64_t time)
+{
+	job->slots[slot] = (struct bench_slot){ .started_ns = time, .kind = VBLK_DRIVER_FLUSH };
+	vblk_driver_queue_submit(&job->queue, slot, VBLK_DRIVER_FLUSH, 0);
 }
 
 static void submit_next(struct bench_job *job, uint32_t slot, uint64_t time)
 {
-	const bool write = job->read_percent < 100 &&
-			   (job->read_percent == 0 || random_below(job, 100) >= job->read_percent);
+	const enum vblk_driver_kind kind = vblk_order_kind(&job->order);
 
-	submit(job, slot, next_block(job), write, time);
+	if (kind == VBLK_DRIVER_FLUSH)
+		submit_flush(job, slot, time);
+	else
+		submit(job, slot, kind, next_block(job), time);
 }
 
 static void fail(struct bench_job *job, const struct bench_slot *request, const char *why)
 {
-	snprintf(job->failure, sizeof(job->failure), "a %s at %" PRIu64 ": %s",
-		 request->write ? "write" : "read", offset_of(job, request->block), why);
+	if (request->kind == VBLK_DRIVER_FLUSH)
+		snprintf(job->failure, sizeof(job->failure), "a flush: %s", why);
+	else
+		snprintf(job->failure, sizeof(job->failure), "a %s at %" PRIu64 ": %s",
+			 request->kind == VBLK_DRIVER_WRITE ? "write" : "read",
+			 offset_of(job, request->block), why);
+}
+
+static const char *judge_data(struct bench_job *job, const struct vblk_driver_answer *answer)
+{
+	const struct bench_slot *request = &job->slots[answer->slot];
+
+	if (answer->length != job->queue.shape.block + 1)
+		return "the device gives another length";
+	if (!job->written || !request->generation)
+		return NULL;
+	job->verified++;
+	return vblk_pattern_check(vblk_driver_queue_data(&job->queue, answer->slot),
+				  job->queue.shape.block, offset_of(job, request->block),
+				  request->generation);
 }
 
 /* What the device's answer means. */
@@ -130,17 +141,11 @@ static void judge(struct bench_job *job, const struct vblk_driver_answer *answer
 		wrong = "the device does not support it";
 	else if (answer->status != VIRTIO_BLK_S_OK)
 		wrong = "the device reports an error";
-	else if (!request->write && answer->length != job->queue.shape.block + 1)
-		wrong = "the device gives another length";
-	else if (job->written && !request->write && request->generation) {
-		wrong = vblk_pattern_check(vblk_driver_queue_data(&job->queue, answer->slot),
-					   job->queue.shape.block, offset_of(job, request->block),
-					   request->generation);
-		job->verified++;
-	}
+	else if (request->kind == VBLK_DRIVER_READ)
+		wrong = judge_data(job, answer);
 	if (wrong)
 		fail(job, request, wrong);
-	if (job->written)
+	if (job->written && request->kind != VBLK_DRIVER_FLUSH)
 		job->written[request->block] = request->generation;
 }
 
@@ -173,9 +178,10 @@ static void take_all(struct bench_job *job)
 		const struct bench_slot *request = &job->slots[answer.slot];
 		const uint64_t time = now(CLOCK_MONOTONIC);
 
-		vblk_histogram_add(&job->latency[request->write], time - request->started_ns);
+		vblk_histogram_add(&job->latency[request->kind], time - request->started_ns);
 		judge(job, &answer);
-		__atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
+		if (request->kind != VBLK_DRIVER_FLUSH)
+			__atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
 		if (time < job->end_ns && !job->failure[0] &&
 		    !__atomic_load_n(job->stop, __ATOMIC_RELAXED))
 			submit_next(job, answer.slot, time);
@@ -199,7 +205,7 @@ void bench_job_run(struct bench_job *job)
 
 static uint64_t next_written(const struct bench_job *job, uint64_t block)
 {
-	while (block < job->blocks && !job->written[block])
+	while (block < job->order.blocks && !job->written[block])
 		block++;
 	return block;
 }
@@ -209,17 +215,18 @@ void bench_job_verify(struct bench_job *job)
 	struct vblk_driver_answer answer;
 	uint64_t block = next_written(job, 0);
 
-	for (uint32_t slot = 0; slot < job->queue.shape.depth && block < job->blocks; slot++) {
-		submit(job, slot, block, false, 0);
+	for (uint32_t slot = 0; slot < job->queue.shape.depth && block < job->order.blocks;
+	     slot++) {
+		submit(job, slot, VBLK_DRIVER_READ, block, 0);
 		block = next_written(job, block + 1);
 	}
 	vblk_driver_queue_notify(&job->queue);
 	while (job->queue.in_flight > 0 && !job->failure[0] && wait_for_answer(job)) {
 		while (!job->failure[0] && take(job, &answer)) {
 			judge(job, &answer);
-			if (block >= job->blocks)
+			if (block >= job->order.blocks)
 				continue;
-			submit(job, answer.slot, block, false, 0);
+			submit(job, answer.slot, VBLK_DRIVER_READ, block, 0);
 			block = next_written(job, block + 1);
 		}
 		vblk_driver_queue_notify(&job->queue);

@@ -11,28 +11,24 @@
 #define CMD_BENCH_JOB_H
 
 #include "driver/histogram.h"
-#include "driver/queue.h"
+#include "driver/order.h"
 
 struct bench_job {
 	struct vblk_driver_queue queue;
-	uint64_t first_block; /* of the share */
-	uint64_t blocks;
-	bool random;
-	bool asleep; /* between requests, instead of looking all the time */
-	uint8_t read_percent;
-	uint64_t end_ns;   /* on CLOCK_MONOTONIC */
-	const bool *stop;  /* atomic */
+	uint64_t first_block;	 /* of the share */
+	struct vblk_order order; /* of what is asked for, on the share */
+	bool asleep;		 /* between requests, instead of looking all the time */
+	uint64_t end_ns;	 /* on CLOCK_MONOTONIC */
+	const bool *stop;	 /* atomic */
 	uint32_t *written; /* by block: the generation, 0: not written; NULL: no verification */
 	struct bench_slot *slots;
 
-	uint64_t noise;
-	uint64_t cursor;
 	uint32_t generation;
 
 	/* What came out of it. */
-	struct vblk_histogram latency[2]; /* ns; reads, writes */
-	uint64_t done;			  /* atomic: requests so far */
-	uint64_t verified;		  /* blocks */
+	struct vblk_histogram latency[VBLK_DRIVER_KINDS]; /* ns */
+	uint64_t done;					  /* atomic: reads and writes so far */
+	uint64_t verified;				  /* blocks */
 	uint64_t ended_ns;
 	uint64_t cpu_ns;   /* of the job's thread */
 	char failure[160]; /* empty: none */

@@ -17,6 +17,7 @@
 #define BLOCK_MAX    (16u << 20)
 #define DEPTH_MAX    1024u
 #define RUNTIME_MAX  (7ull * 86400)
+#define FSYNC_MAX    1000000u
 
 enum option_id {
 	OPTION_SOCKET = CMD_OPTION_FIRST,
@@ -29,6 +30,7 @@ enum option_id {
 	OPTION_RUNTIME,
 	OPTION_MIX,
 	OPTION_SIZE,
+	OPTION_FSYNC,
 	OPTION_VERIFY,
 	OPTION_WAIT,
 	OPTION_JSON,
@@ -46,6 +48,7 @@ static const struct option long_options[] = {
 	{ "runtime", required_argument, NULL, OPTION_RUNTIME },
 	{ "rwmixread", required_argument, NULL, OPTION_MIX },
 	{ "size", required_argument, NULL, OPTION_SIZE },
+	{ "fsync", required_argument, NULL, OPTION_FSYNC },
 	{ "verify", required_argument, NULL, OPTION_VERIFY },
 	{ "wait", required_argument, NULL, OPTION_WAIT },
 	{ "json", no_argument, NULL, OPTION_JSON },
@@ -186,6 +189,8 @@ static int take_option(void *context, int id, const char *value)
 		if (cmd_size_parse(value, &options->size) || options->size == 0)
 			return bad_value("size", value, "a size such as 512M");
 		return CMD_OK;
+	case OPTION_FSYNC:
+		return take_count("fsync", value, FSYNC_MAX, &options->flush_every);
 	case OPTION_VERIFY:
 		options->verify = true;
 		return strcmp(value, "crc32c") == 0 ? CMD_OK : bad_value("verify", value, "crc32c");
@@ -215,16 +220,19 @@ static int find_pattern(struct bench_options *options)
 
 static int check(struct bench_options *options)
 {
+	int status;
+
 	if (options->has_disk == (options->socket != NULL)) {
 		cmd_complain(NAME, "either --disk path=FILE or --socket PATH is required");
 		return CMD_BAD_INPUT;
 	}
-	if (options->has_disk && options->jobs > 1) {
-		cmd_complain(NAME, "--numjobs %u: a disk in this process has one queue",
-			     options->jobs);
+	status = find_pattern(options);
+	if (!status && options->flush_every > 0 && options->read_percent == 100) {
+		cmd_complain(NAME, "--fsync %u: nothing is written by --rw %s",
+			     options->flush_every, options->rw);
 		return CMD_BAD_INPUT;
 	}
-	return find_pattern(options);
+	return status;
 }
 
 int bench_options_parse(struct bench_options *options, int argc, char **argv)

@@ -22,7 +22,8 @@ struct bench_options {
 	uint32_t block;	      /* bytes */
 	uint32_t depth;
 	uint32_t jobs;
-	uint64_t size; /* bytes of the disk that are used; 0: all */
+	uint32_t flush_every; /* writes; 0: never */
+	uint64_t size;	      /* bytes of the disk that are used; 0: all */
 	uint64_t runtime_ns;
 	enum bench_wait wait;
 	bool verify;

@@ -8,7 +8,11 @@
 
 static uint64_t requests(const struct bench_result *result)
 {
-	return result->latency[0].count + result->latency[1].count;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < VBLK_DRIVER_KINDS; i++)
+		sum += result->latency[i].count;
+	return sum;
 }
 
 static double per_request(const struct bench_result *result, uint64_t value)
@@ -21,20 +25,29 @@ static double per_second(const struct bench_result *result, double value)
 	return result->seconds > 0 ? value / result->seconds : 0.0;
 }
 
+static const char *const kinds[VBLK_DRIVER_KINDS] = { "read", "write", "flush" };
+
+/* What a request moves. */
+static double bytes_of(const struct bench_options *options, unsigned kind)
+{
+	return kind == VBLK_DRIVER_FLUSH ? 0.0 : options->block;
+}
+
 static double us(uint64_t ns)
 {
 	return (double)ns / 1e3;
 }
 
-static void text_direction(FILE *out, const char *name, const struct bench_options *options,
-			   const struct bench_result *result, const struct vblk_histogram *latency)
+static void text_kind(FILE *out, const struct bench_options *options,
+		      const struct bench_result *result, unsigned kind)
 {
+	const struct vblk_histogram *latency = &result->latency[kind];
 	const double iops = per_second(result, (double)latency->count);
 
 	if (latency->count == 0)
 		return;
-	fprintf(out, "  %s: IOPS=%.0f, BW=%.1fMiB/s (%" PRIu64 " in %.2f s)\n", name, iops,
-		iops * options->block / MIB, latency->count, result->seconds);
+	fprintf(out, "  %s: IOPS=%.0f, BW=%.1fMiB/s (%" PRIu64 " in %.2f s)\n", kinds[kind], iops,
+		iops * bytes_of(options, kind) / MIB, latency->count, result->seconds);
 	fprintf(out,
 		"    lat (usec): min=%.1f, mean=%.1f, p50=%.1f, p99=%.1f, p99.9=%.1f, max=%.1f\n",
 		us(latency->lowest), vblk_histogram_mean(latency) / 1e3,
@@ -49,8 +62,8 @@ void bench_report_text(FILE *out, const struct bench_options *options,
 	fprintf(out, "%s: bs=%" PRIu32 ", iodepth=%" PRIu32 ", numjobs=%" PRIu32 ", wait=%s\n",
 		options->rw, options->block, options->depth, options->jobs,
 		result->asleep ? "event" : "poll");
-	text_direction(out, "read", options, result, &result->latency[0]);
-	text_direction(out, "write", options, result, &result->latency[1]);
+	for (unsigned kind = 0; kind < VBLK_DRIVER_KINDS; kind++)
+		text_kind(out, options, result, kind);
 	fputs("  cpu per request (usec): ", out);
 	if (result->serving_known)
 		fprintf(out, "serving=%.3f, ", per_request(result, result->serving_cpu_ns) / 1e3);
@@ -67,16 +80,17 @@ void bench_report_text(FILE *out, const struct bench_options *options,
 		fprintf(out, "  verified: %" PRIu64 " blocks\n", result->verified);
 }
 
-static void json_direction(FILE *out, const char *name, const struct bench_options *options,
-			   const struct bench_result *result, const struct vblk_histogram *latency)
+static void json_kind(FILE *out, const struct bench_options *options,
+		      const struct bench_result *result, unsigned kind)
 {
+	const struct vblk_histogram *latency = &result->latency[kind];
 	const double iops = per_second(result, (double)latency->count);
 
 	fprintf(out,
 		"  \"%s\": {\"total_ios\": %" PRIu64 ", \"iops\": %.3f, \"bw_bytes\": %.0f,\n"
 		"    \"lat_ns\": {\"min\": %" PRIu64 ", \"mean\": %.1f, \"p50\": %" PRIu64
 		", \"p99\": %" PRIu64 ", \"p99.9\": %" PRIu64 ", \"max\": %" PRIu64 "}},\n",
-		name, latency->count, iops, iops * options->block, latency->lowest,
+		kinds[kind], latency->count, iops, iops * bytes_of(options, kind), latency->lowest,
 		vblk_histogram_mean(latency), vblk_histogram_quantile(latency, 0.5),
 		vblk_histogram_quantile(latency, 0.99), vblk_histogram_quantile(latency, 0.999),
 		latency->highest);
@@ -90,8 +104,8 @@ void bench_report_json(FILE *out, const struct bench_options *options,
 		", \"numjobs\": %" PRIu32 ", \"wait\": \"%s\", \"seconds\": %.6f,\n",
 		options->rw, options->block, options->depth, options->jobs,
 		result->asleep ? "event" : "poll", result->seconds);
-	json_direction(out, "read", options, result, &result->latency[0]);
-	json_direction(out, "write", options, result, &result->latency[1]);
+	for (unsigned kind = 0; kind < VBLK_DRIVER_KINDS; kind++)
+		json_kind(out, options, result, kind);
 	if (result->serving_known)
 		fprintf(out, "  \"serving_cpu_ns_per_request\": %.1f,\n",
 			per_request(result, result->serving_cpu_ns));

@@ -7,10 +7,11 @@
 
 #include "cmd/bench_options.h"
 #include "driver/histogram.h"
+#include "driver/queue.h"
 
 struct bench_result {
 	double seconds;
-	struct vblk_histogram latency[2]; /* ns; reads, writes */
+	struct vblk_histogram latency[VBLK_DRIVER_KINDS]; /* ns */
 	uint64_t notifications;
 	uint64_t interrupts;
 	bool serving_known;	 /* whether the device's share can be told from the generator's */

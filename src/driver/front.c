@@ -25,6 +25,7 @@
 
 #define WANTED                                                                                    \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                           \
+	 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_BLK_F_FLUSH |                       \
 	 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_RO | \
 	 1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_MQ |                                \
 	 1ull << VBLK_VHOST_F_PROTOCOL_FEATURES)
@@ -319,6 +320,8 @@ static int read_config(struct front *front)
 	traits->queue_size = 1024;
 	traits->read_only = front->features >> VIRTIO_BLK_F_RO & 1;
 	traits->event_idx = front->features >> VIRTIO_RING_F_EVENT_IDX & 1;
+	traits->indirect = front->features >> VIRTIO_RING_F_INDIRECT_DESC & 1;
+	traits->flush = front->features >> VIRTIO_BLK_F_FLUSH & 1;
 	return 0;
 }
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where things are in a queue's memory: descriptors, available ring, used ring on a page of its own
- * (the device writes it, nobody else), headers and status bytes, buffers on pages of their own.
+ * (the device writes it, nobody else), headers and status bytes, tables of descriptors if there are
+ * any, buffers on pages of their own.
+ *
+ * A request has a descriptor for its header, one for each segment and one for its status byte. A
+ * flush leaves out the segments: the first descriptor then leads to the last.
  *
  * Who looks all the time wants no interrupts: used_event is kept half the range of an index ahead,
  * where it is not reached, and moved when half of that is used up.
@@ -20,7 +24,8 @@
 #include "base/le.h"
 
 #define PAGE	   4096u
-#define SLOT_BYTES 64u /* header and status byte, on a cache line of their own */
+#define RING_LEAST 128u /* what drivers use: a device may serve a ring's length at a time */
+#define SLOT_BYTES 64u	/* header and status byte, on a cache line of their own */
 #define STATUS_AT  16u
 #define QUIET	   0x8000u
 
@@ -33,13 +38,14 @@ static uint32_t pages(uint64_t bytes)
 	return (uint32_t)((bytes + PAGE - 1) / PAGE * PAGE);
 }
 
-static uint16_t ring_for(uint32_t entries)
+/* `most` is a power of two, and at least `entries`. */
+static uint16_t ring_for(uint32_t entries, uint32_t most)
 {
-	uint32_t size = 1;
+	uint32_t size = RING_LEAST;
 
 	while (size < entries)
 		size *= 2;
-	return (uint16_t)size;
+	return (uint16_t)(size < most ? size : most);
 }
 
 /* The ring's parts, in bytes from the start of the queue's memory. */
@@ -58,9 +64,32 @@ static uint32_t headers_of(uint32_t size)
 	return used_of(size) + pages(6 + 8 * size);
 }
 
-static uint32_t data_of(uint32_t size, uint32_t depth)
+static uint32_t tables_of(uint32_t size, uint32_t depth)
 {
 	return headers_of(size) + pages((uint64_t)SLOT_BYTES * depth);
+}
+
+/* Descriptors of a request. */
+static uint32_t links_of(const struct vblk_driver_shape *shape)
+{
+	return shape->segments + 2;
+}
+
+static bool has_tables(const struct vblk_driver_shape *shape)
+{
+	return shape->entries == 1;
+}
+
+/* A table, in whole cache lines. */
+static uint32_t table_bytes(const struct vblk_driver_shape *shape)
+{
+	return (16 * links_of(shape) + 63) / 64 * 64;
+}
+
+static uint32_t data_of(const struct vblk_driver_shape *shape)
+{
+	return tables_of(shape->size, shape->depth) +
+	       (has_tables(shape) ? pages((uint64_t)table_bytes(shape) * shape->depth) : 0);
 }
 
 int vblk_driver_shape(const struct vblk_driver_traits *traits, uint32_t block, uint32_t depth,
@@ -69,24 +98,43 @@ int vblk_driver_shape(const struct vblk_driver_traits *traits, uint32_t block, u
 	const uint32_t segment =
 		traits->size_max && traits->size_max < block ? traits->size_max : block;
 	const uint32_t segments = (block + segment - 1) / segment;
+	const uint32_t entries = traits->indirect ? 1 : segments + 2;
 
-	if (traits->seg_max && segments > traits->seg_max)
+	/* A chain is no longer than the ring, with a table or without (specification 2.7.5.3.1). */
+	if ((traits->seg_max && segments > traits->seg_max) || segments + 2 > traits->queue_size)
 		return -E2BIG;
-	*most = traits->queue_size / (segments + 2);
+	*most = traits->queue_size / entries;
 	if (depth > *most)
-		return *most ? -ERANGE : -E2BIG;
+		return -ERANGE;
 	shape->block = block;
 	shape->depth = depth;
 	shape->segment = segment;
 	shape->segments = segments;
-	shape->size = ring_for(depth * (segments + 2));
-	shape->bytes = data_of(shape->size, depth) + (size_t)depth * pages(block);
+	shape->entries = entries;
+	shape->size = ring_for(depth * entries, traits->queue_size);
+	shape->bytes = data_of(shape) + (size_t)depth * pages(block);
 	return 0;
 }
 
 static uint16_t head_of(const struct vblk_driver_queue *queue, uint32_t slot)
 {
-	return (uint16_t)(slot * (queue->shape.segments + 2));
+	return (uint16_t)(slot * queue->shape.entries);
+}
+
+/* What the `next` of a slot's descriptors counts from. */
+static uint16_t first_link(const struct vblk_driver_queue *queue, uint32_t slot)
+{
+	return has_tables(&queue->shape) ? 0 : head_of(queue, slot);
+}
+
+/* Descriptor `link` of a slot. */
+static uint8_t *link_of(const struct vblk_driver_queue *queue, uint32_t slot, uint32_t link)
+{
+	uint32_t at = 16 * head_of(queue, slot);
+
+	if (has_tables(&queue->shape))
+		at = queue->tables_at + slot * table_bytes(&queue->shape);
+	return queue->memory + at + 16 * (size_t)link;
 }
 
 static uint8_t *header_of(const struct vblk_driver_queue *queue, uint32_t slot)
@@ -99,33 +147,52 @@ void *vblk_driver_queue_data(const struct vblk_driver_queue *queue, uint32_t slo
 	return queue->memory + queue->data_at + (size_t)slot * pages(queue->shape.block);
 }
 
-static void put_descriptor(struct vblk_driver_queue *queue, uint16_t index, const uint8_t *at,
-			   uint32_t length, uint16_t flags)
+static void put_descriptor(const struct vblk_driver_queue *queue, uint8_t *p, const uint8_t *at,
+			   uint32_t length, uint16_t flags, uint16_t next)
 {
-	uint8_t *p = queue->memory + (size_t)index * 16;
-
 	vblk_le64_put(p, queue->guest + (uint64_t)(at - queue->memory));
 	vblk_le32_put(p + 8, length);
 	vblk_le16_put(p + 12, flags);
-	vblk_le16_put(p + 14, (uint16_t)(index + 1));
+	vblk_le16_put(p + 14, next);
 }
 
 static void lay_out_slot(struct vblk_driver_queue *queue, uint32_t slot)
 {
+	const struct vblk_driver_shape *shape = &queue->shape;
 	const uint8_t *data = vblk_driver_queue_data(queue, slot);
-	uint8_t *header = header_of(queue, slot);
-	uint16_t index = head_of(queue, slot);
-	uint32_t left = queue->shape.block;
+	const uint16_t flags = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE;
+	const uint8_t *header = header_of(queue, slot);
+	uint16_t next = first_link(queue, slot);
+	uint32_t left = shape->block, link = 0;
 
-	put_descriptor(queue, index++, header, 16, VRING_DESC_F_NEXT);
+	put_descriptor(queue, link_of(queue, slot, link++), header, 16, VRING_DESC_F_NEXT, ++next);
 	while (left > 0) {
-		uint32_t part = left < queue->shape.segment ? left : queue->shape.segment;
+		uint32_t part = left < shape->segment ? left : shape->segment;
 
-		put_descriptor(queue, index++, data, part, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE);
+		put_descriptor(queue, link_of(queue, slot, link++), data, part, flags, ++next);
 		data += part;
 		left -= part;
 	}
-	put_descriptor(queue, index, header + STATUS_AT, 1, VRING_DESC_F_WRITE);
+	put_descriptor(queue, link_of(queue, slot, link), header + STATUS_AT, 1, VRING_DESC_F_WRITE,
+		       0);
+	if (has_tables(shape))
+		put_descriptor(queue, queue->memory + 16 * (size_t)head_of(queue, slot),
+			       link_of(queue, slot, 0), 16 * links_of(shape), VRING_DESC_F_INDIRECT,
+			       0);
+}
+
+/* Sets a slot's descriptors for another kind of request. */
+static void turn_slot(struct vblk_driver_queue *queue, uint32_t slot, enum vblk_driver_kind kind)
+{
+	const uint32_t last = queue->shape.segments + 1;
+	const uint16_t flags =
+		VRING_DESC_F_NEXT | (kind == VBLK_DRIVER_READ ? VRING_DESC_F_WRITE : 0);
+	const uint32_t second = kind == VBLK_DRIVER_FLUSH ? last : 1;
+
+	vblk_le16_put(link_of(queue, slot, 0) + 14, (uint16_t)(first_link(queue, slot) + second));
+	for (uint32_t link = 1; link < last; link++)
+		vblk_le16_put(link_of(queue, slot, link) + 12, flags);
+	queue->slots[slot].kind = kind;
 }
 
 static uint16_t *word(const struct vblk_driver_queue *queue, uint32_t at)
@@ -171,10 +238,11 @@ int vblk_driver_queue_init(struct vblk_driver_queue *queue, struct vblk_driver_t
 		.avail_at = avail_of(shape->size),
 		.used_at = used_of(shape->size),
 		.headers_at = headers_of(shape->size),
-		.data_at = data_of(shape->size, shape->depth),
+		.tables_at = tables_of(shape->size, shape->depth),
+		.data_at = data_of(shape),
 	};
-	queue->busy = calloc(shape->depth, sizeof(*queue->busy));
-	if (!queue->busy)
+	queue->slots = calloc(shape->depth, sizeof(*queue->slots));
+	if (!queue->slots)
 		return -ENOMEM;
 	for (uint32_t slot = 0; slot < shape->depth; slot++)
 		lay_out_slot(queue, slot);
@@ -190,27 +258,30 @@ int vblk_driver_queue_init(struct vblk_driver_queue *queue, struct vblk_driver_t
 
 void vblk_driver_queue_destroy(struct vblk_driver_queue *queue)
 {
-	free(queue->busy);
-	queue->busy = NULL;
+	free(queue->slots);
+	queue->slots = NULL;
 }
 
-void vblk_driver_queue_submit(struct vblk_driver_queue *queue, uint32_t slot, bool write,
-			      uint64_t sector)
+void vblk_driver_queue_submit(struct vblk_driver_queue *queue, uint32_t slot,
+			      enum vblk_driver_kind kind, uint64_t sector)
 {
+	static const uint32_t types[] = {
+		[VBLK_DRIVER_READ] = VIRTIO_BLK_T_IN,
+		[VBLK_DRIVER_WRITE] = VIRTIO_BLK_T_OUT,
+		[VBLK_DRIVER_FLUSH] = VIRTIO_BLK_T_FLUSH,
+	};
 	const uint16_t mask = (uint16_t)(queue->shape.size - 1);
-	const uint16_t flags = VRING_DESC_F_NEXT | (write ? 0 : VRING_DESC_F_WRITE);
-	const uint16_t head = head_of(queue, slot);
 	uint8_t *header = header_of(queue, slot);
 
-	vblk_le32_put(header, write ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN);
+	vblk_le32_put(header, types[kind]);
 	vblk_le64_put(header + 8, sector);
 	header[STATUS_AT] = 0xff;
-	for (uint32_t i = 1; i <= queue->shape.segments; i++)
-		vblk_le16_put(queue->memory + 16 * ((size_t)head + i) + 12, flags);
+	if (queue->slots[slot].kind != kind)
+		turn_slot(queue, slot, kind);
 	vblk_le16_put(queue->memory + queue->avail_at + 4 + 2 * (size_t)(queue->avail_idx & mask),
-		      head);
+		      head_of(queue, slot));
 	queue->avail_idx++;
-	queue->busy[slot] = true;
+	queue->slots[slot].busy = true;
 	queue->in_flight++;
 	store(queue, queue->avail_at + 2, queue->avail_idx);
 }
@@ -242,7 +313,7 @@ static uint16_t waiting(const struct vblk_driver_queue *queue)
 
 int vblk_driver_queue_take(struct vblk_driver_queue *queue, struct vblk_driver_answer *answer)
 {
-	const uint32_t chain = queue->shape.segments + 2;
+	const uint32_t entries = queue->shape.entries;
 	const uint16_t count = waiting(queue);
 	const uint8_t *element;
 	uint32_t head;
@@ -252,13 +323,13 @@ int vblk_driver_queue_take(struct vblk_driver_queue *queue, struct vblk_driver_a
 	element = queue->memory + queue->used_at + 4 +
 		  8 * (size_t)(queue->used_idx & (queue->shape.size - 1u));
 	head = vblk_le32_get(element);
-	if (count > queue->in_flight || head % chain != 0 || head / chain >= queue->shape.depth ||
-	    !queue->busy[head / chain])
+	if (count > queue->in_flight || head % entries != 0 ||
+	    head / entries >= queue->shape.depth || !queue->slots[head / entries].busy)
 		return -EPROTO;
-	answer->slot = head / chain;
+	answer->slot = head / entries;
 	answer->length = vblk_le32_get(element + 4);
 	answer->status = header_of(queue, answer->slot)[STATUS_AT];
-	queue->busy[answer->slot] = false;
+	queue->slots[answer->slot].busy = false;
 	queue->in_flight--;
 	queue->used_idx++;
 	if ((uint16_t)(queue->quiet_event - queue->used_idx) < QUIET / 2)

@@ -4,8 +4,9 @@
  *
  * A queue has `depth` slots, each good for one request of up to `block` bytes: its descriptors, its
  * header, its status byte and its buffer have fixed places, and are laid out once. Making a request
- * is then four stores and a release. Rings, headers and buffers are in memory that the device
- * shares; what it writes there is checked before it is used.
+ * is then a few stores and a release. Where the device follows indirect descriptors, each slot has
+ * a table of its own and takes one entry of the ring, as Linux does it. Rings, headers and buffers
+ * are in memory that the device shares; what it writes there is checked before it is used.
  *
  * A queue belongs to one thread.
  */
@@ -19,6 +20,7 @@ struct vblk_driver_shape {
 	uint32_t depth;	   /* requests in flight, at most */
 	uint32_t segments; /* buffers that a request is cut into */
 	uint32_t segment;  /* bytes of each of them */
+	uint32_t entries;  /* of the ring that a request takes */
 	uint16_t size;	   /* entries of the ring */
 	size_t bytes;	   /* memory of the queue, a multiple of 4096 */
 };
@@ -31,6 +33,18 @@ VBLK_MUST_USE int vblk_driver_shape(const struct vblk_driver_traits *traits, uin
 				    uint32_t depth, struct vblk_driver_shape *shape,
 				    uint32_t *most);
 
+enum vblk_driver_kind {
+	VBLK_DRIVER_READ,
+	VBLK_DRIVER_WRITE,
+	VBLK_DRIVER_FLUSH,
+	VBLK_DRIVER_KINDS, /* how many there are */
+};
+
+struct vblk_driver_slot {
+	bool busy;
+	enum vblk_driver_kind kind; /* that its descriptors are set for */
+};
+
 struct vblk_driver_queue {
 	struct vblk_driver_transport *transport;
 	unsigned index;
@@ -38,7 +52,7 @@ struct vblk_driver_queue {
 	bool event_idx;
 	uint8_t *memory;
 	uint64_t guest; /* of the first byte */
-	uint32_t avail_at, used_at, headers_at, data_at;
+	uint32_t avail_at, used_at, headers_at, tables_at, data_at;
 	uint16_t avail_idx;
 	uint16_t decided_idx; /* avail_idx when the device was last notified, or needed not be */
 	uint16_t used_idx;
@@ -46,7 +60,7 @@ struct vblk_driver_queue {
 	uint64_t in_flight;   /* requests */
 	uint64_t notifications;
 	uint64_t interrupts; /* taken off the descriptor so far */
-	bool *busy;	     /* by slot */
+	struct vblk_driver_slot *slots;
 };
 
 /* An answer. */
@@ -70,11 +84,12 @@ void vblk_driver_queue_destroy(struct vblk_driver_queue *queue);
 void *vblk_driver_queue_data(const struct vblk_driver_queue *queue, uint32_t slot);
 
 /*
- * Makes a request available: a read or a write of shape.block bytes, from `sector` on. The slot is
- * free. The device sees it at once if it looks, but is only told by vblk_driver_queue_notify.
+ * Makes a request available: a read or a write of shape.block bytes, from `sector` on, or a flush,
+ * whose sector is 0. The slot is free. The device sees it at once if it looks, but is only told by
+ * vblk_driver_queue_notify.
  */
-void vblk_driver_queue_submit(struct vblk_driver_queue *queue, uint32_t slot, bool write,
-			      uint64_t sector);
+void vblk_driver_queue_submit(struct vblk_driver_queue *queue, uint32_t slot,
+			      enum vblk_driver_kind kind, uint64_t sector);
 
 /* Tells the device about what was made available, if it wants to be told. */
 void vblk_driver_queue_notify(struct vblk_driver_queue *queue);

@@ -23,6 +23,8 @@ struct vblk_driver_traits {
 	uint32_t queue_size; /* entries, at most */
 	bool read_only;
 	bool event_idx;
+	bool indirect; /* descriptors may be in tables */
+	bool flush;
 	int pid; /* of the serving process; 0: not known */
 };
 

@@ -19,6 +19,7 @@
 
 #define WANTED                                                                                    \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                           \
+	 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_BLK_F_FLUSH |                       \
 	 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_RO | \
 	 1ull << VIRTIO_BLK_F_BLK_SIZE)
 
@@ -55,6 +56,17 @@ static void put_address(struct window *window, uint64_t low, uint64_t address)
 	put(window, low + 4, (uint32_t)(address >> 32));
 }
 
+static void set_up_queue(struct window *window, unsigned queue,
+			 const struct vblk_driver_place *place)
+{
+	put(window, VIRTIO_MMIO_QUEUE_SEL, queue);
+	put(window, VIRTIO_MMIO_QUEUE_NUM, place->size);
+	put_address(window, VIRTIO_MMIO_QUEUE_DESC_LOW, place->desc);
+	put_address(window, VIRTIO_MMIO_QUEUE_AVAIL_LOW, place->avail);
+	put_address(window, VIRTIO_MMIO_QUEUE_USED_LOW, place->used);
+	put(window, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
 static int start(struct vblk_driver_transport *transport, int memory_fd, void *memory, size_t size,
 		 const struct vblk_driver_place *places, unsigned queues)
 {
@@ -64,7 +76,6 @@ static int start(struct vblk_driver_transport *transport, int memory_fd, void *m
 	int ret = vblk_memory_create(NULL, NULL, &map);
 
 	(void)memory_fd;
-	(void)queues;
 	if (ret)
 		return ret;
 	ret = vblk_memory_add_region(map, VBLK_DRIVER_BASE, size, memory);
@@ -73,11 +84,8 @@ static int start(struct vblk_driver_transport *transport, int memory_fd, void *m
 	vblk_memory_unref(map);
 	if (ret)
 		return ret;
-	put(window, VIRTIO_MMIO_QUEUE_NUM, places[0].size);
-	put_address(window, VIRTIO_MMIO_QUEUE_DESC_LOW, places[0].desc);
-	put_address(window, VIRTIO_MMIO_QUEUE_AVAIL_LOW, places[0].avail);
-	put_address(window, VIRTIO_MMIO_QUEUE_USED_LOW, places[0].used);
-	put(window, VIRTIO_MMIO_QUEUE_READY, 1);
+	for (unsigned i = 0; i < queues; i++)
+		set_up_queue(window, i, &places[i]);
 	put(window, VIRTIO_MMIO_STATUS, status);
 	return get(window, VIRTIO_MMIO_STATUS) == status ? 0 : -ENODEV;
 }
@@ -182,6 +190,8 @@ static void read_traits(struct window *window, uint64_t features)
 		traits->block_size = get(window, VIRTIO_MMIO_CONFIG + 20);
 	traits->read_only = features >> VIRTIO_BLK_F_RO & 1;
 	traits->event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1;
+	traits->indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1;
+	traits->flush = features >> VIRTIO_BLK_F_FLUSH & 1;
 	traits->queues = 1;
 	put(window, VIRTIO_MMIO_QUEUE_SEL, 0);
 	traits->queue_size = get(window, VIRTIO_MMIO_QUEUE_NUM_MAX);

@@ -13,7 +13,7 @@
 #include "cmd/bench_report.h"
 #include "cmd/cmd.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 24
 
 /* The options in `line`, which are separated by spaces. */
 static int parse(const char *line, struct bench_options *options)
@@ -50,14 +50,16 @@ static void all_options_are_taken(void **state)
 
 	(void)state;
 	assert_int_equal(parse("--disk path=x --engine-kind inline --rw randrw --rwmixread=70 "
-			       "--bs=128k --iodepth=8 --runtime=500ms --size=1G --verify=crc32c "
-			       "--wait=event --json",
+			       "--bs=128k --iodepth=8 --numjobs=2 --runtime=500ms --size=1G "
+			       "--fsync=64 --verify=crc32c --wait=event --json",
 			       &options),
 			 CMD_OK);
 	assert_int_equal(options.engine, VBLK_ENGINE_INLINE);
 	assert_int_equal(options.read_percent, 70);
 	assert_int_equal(options.block, 131072);
 	assert_int_equal(options.depth, 8);
+	assert_int_equal(options.jobs, 2);
+	assert_int_equal(options.flush_every, 64);
 	assert_int_equal(options.runtime_ns, 500000000);
 	assert_int_equal(options.size, 1ull << 30);
 	assert_int_equal(options.wait, BENCH_WAIT_EVENT);
@@ -71,7 +73,9 @@ static void wrong_options_are_bad_input(void **state)
 		"",
 		"--disk path=x --socket s",
 		"--disk path=x --disk path=y",
-		"--disk path=x --numjobs 2",
+		"--socket s --fsync 8",
+		"--socket s --rw write --fsync 0",
+		"--socket s --rw write --fsync 8k",
 		"--socket s --rw trim",
 		"--socket s --bs 1000",
 		"--socket s --bs 0",
@@ -115,13 +119,15 @@ static char *report_on(report_fn *report, bool serving_known)
 	assert_true(result && out);
 	assert_int_equal(parse("--socket s --iodepth 32", &options), CMD_OK);
 	for (unsigned i = 0; i < 1000; i++)
-		vblk_histogram_add(&result->latency[0], 100);
+		vblk_histogram_add(&result->latency[VBLK_DRIVER_READ], 100);
+	for (unsigned i = 0; i < 10; i++)
+		vblk_histogram_add(&result->latency[VBLK_DRIVER_FLUSH], 2000);
 	result->seconds = 0.5;
-	result->notifications = 250;
-	result->interrupts = 10;
+	result->notifications = 505;
+	result->interrupts = 101;
 	result->serving_known = serving_known;
-	result->serving_cpu_ns = 2000000;
-	result->own_cpu_ns = 500000;
+	result->serving_cpu_ns = 2020000;
+	result->own_cpu_ns = 505000;
 	report(out, &options, result);
 	fclose(out);
 	free(result);
@@ -142,7 +148,9 @@ static void report_divides_by_time_and_requests(void **state)
 	expect_in(text, "read: IOPS=2000, BW=7.8MiB/s");
 	expect_in(text, "p50=0.1, p99=0.1, p99.9=0.1, max=0.1");
 	expect_in(text, "serving=2.000, driver=0.500");
-	expect_in(text, "notifications=0.2500, interrupts=0.0100");
+	expect_in(text, "notifications=0.5000, interrupts=0.1000");
+	expect_in(text, "flush: IOPS=20, BW=0.0MiB/s (10 in 0.50 s)");
+	expect_in(text, "lat (usec): min=2.0, mean=2.0,");
 	assert_null(strstr(text, "write:"));
 	free(text);
 }

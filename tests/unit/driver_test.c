@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -104,17 +105,97 @@ static void large_request_is_cut_as_the_device_wants(void **state)
 	assert_int_equal(most, 10);
 }
 
+static void tables_make_room_in_the_ring(void **state)
+{
+	struct vblk_driver_traits traits = { .queue_size = 256, .indirect = true };
+	struct vblk_driver_shape shape;
+	uint32_t most = 0;
+
+	(void)state;
+	assert_int_equal(vblk_driver_shape(&traits, 4096, 128, &shape, &most), 0);
+	assert_int_equal(shape.entries, 1);
+	assert_int_equal(shape.size, 128);
+	assert_int_equal(vblk_driver_shape(&traits, 4096, 257, &shape, &most), -ERANGE);
+	assert_int_equal(most, 256);
+	traits.size_max = 4096;
+	assert_int_equal(vblk_driver_shape(&traits, 255 * 4096, 1, &shape, &most), -E2BIG);
+	traits.indirect = false;
+	assert_int_equal(vblk_driver_shape(&traits, 4096, 128, &shape, &most), -ERANGE);
+	assert_int_equal(most, 85);
+}
+
+/* The links of slot 1's chain, from its head on, wherever they are; their lengths in `lengths`. */
+static unsigned walk(const struct scene *scene, bool indirect, uint32_t *lengths, uint16_t *flags)
+{
+	const uint8_t *table = scene->memory;
+	const uint8_t *p = table + 16 * (size_t)scene->shape.entries;
+	unsigned count = 0;
+
+	if (indirect) {
+		assert_int_equal(vblk_le16_get(p + 12), VRING_DESC_F_INDIRECT);
+		assert_int_equal(vblk_le32_get(p + 8), 16 * (scene->shape.segments + 2));
+		p = table = scene->memory + (vblk_le64_get(p) - VBLK_DRIVER_BASE);
+	}
+	for (;; p = table + 16 * (size_t)vblk_le16_get(p + 14)) {
+		lengths[count] = vblk_le32_get(p + 8);
+		flags[count++] = vblk_le16_get(p + 12);
+		if (!(vblk_le16_get(p + 12) & VRING_DESC_F_NEXT))
+			return count;
+		assert_true(count < 8);
+	}
+}
+
+static void check_kinds(bool indirect)
+{
+	struct vblk_driver_answer got;
+	struct scene scene = { .transport = { .ops = &by_hand } };
+	uint32_t lengths[8];
+	uint16_t flags[8];
+
+	scene.transport.traits.queue_size = 256;
+	scene.transport.traits.size_max = 2048;
+	scene.transport.traits.indirect = indirect;
+	lay_out(&scene, &scene.transport);
+	for (uint16_t i = 0; i < 9; i++) {
+		const enum vblk_driver_kind kind = i % VBLK_DRIVER_KINDS;
+		const unsigned links = kind == VBLK_DRIVER_FLUSH ? 2 : 4;
+
+		vblk_driver_queue_submit(&scene.queue, 1, kind, 0);
+		assert_int_equal(walk(&scene, indirect, lengths, flags), links);
+		assert_int_equal(lengths[0], 16);
+		assert_int_equal(flags[0], VRING_DESC_F_NEXT);
+		for (unsigned k = 1; k + 1 < links; k++) {
+			assert_int_equal(lengths[k], 2048);
+			assert_int_equal(flags[k] & VRING_DESC_F_WRITE,
+					 kind == VBLK_DRIVER_READ ? VRING_DESC_F_WRITE : 0);
+		}
+		assert_int_equal(lengths[links - 1], 1);
+		assert_int_equal(flags[links - 1], VRING_DESC_F_WRITE);
+		answer(&scene, i, scene.shape.entries);
+		assert_int_equal(vblk_driver_queue_take(&scene.queue, &got), 1);
+		assert_int_equal(got.slot, 1);
+	}
+	end(&scene);
+}
+
+static void each_kind_of_request_has_its_descriptors(void **state)
+{
+	(void)state;
+	check_kinds(true);
+	check_kinds(false);
+}
+
 static void device_is_notified_when_it_asked_for_it(void **state)
 {
 	struct scene scene;
 
 	(void)state;
 	begin(&scene);
-	vblk_driver_queue_submit(&scene.queue, 0, false, 0);
-	vblk_driver_queue_submit(&scene.queue, 1, false, 8);
+	vblk_driver_queue_submit(&scene.queue, 0, VBLK_DRIVER_READ, 0);
+	vblk_driver_queue_submit(&scene.queue, 1, VBLK_DRIVER_READ, 8);
 	vblk_driver_queue_notify(&scene.queue); /* avail_event is 0: the first of the two */
 	assert_int_equal(scene.notified, 1);
-	vblk_driver_queue_submit(&scene.queue, 2, false, 16);
+	vblk_driver_queue_submit(&scene.queue, 2, VBLK_DRIVER_READ, 16);
 	vblk_driver_queue_notify(&scene.queue); /* and it is still 0 */
 	vblk_driver_queue_notify(&scene.queue); /* nothing new */
 	assert_int_equal(scene.notified, 1);
@@ -132,7 +213,7 @@ static void answer_to_nothing_is_refused(void **state)
 		struct scene scene;
 
 		begin(&scene);
-		vblk_driver_queue_submit(&scene.queue, 0, false, 0);
+		vblk_driver_queue_submit(&scene.queue, 0, VBLK_DRIVER_READ, 0);
 		answer(&scene, 0, wrong[i]); /* 3 is the head of slot 1, which is free */
 		assert_int_equal(vblk_driver_queue_take(&scene.queue, &got), -EPROTO);
 		end(&scene);
@@ -146,7 +227,7 @@ static void more_answers_than_requests_are_refused(void **state)
 
 	(void)state;
 	begin(&scene);
-	vblk_driver_queue_submit(&scene.queue, 0, false, 0);
+	vblk_driver_queue_submit(&scene.queue, 0, VBLK_DRIVER_READ, 0);
 	answer(&scene, 1, 0);
 	assert_int_equal(vblk_driver_queue_take(&scene.queue, &got), -EPROTO);
 	end(&scene);
@@ -164,7 +245,7 @@ static void who_looks_all_the_time_asks_for_no_interrupt(void **state)
 	used_event = scene.memory + (scene.place.avail - VBLK_DRIVER_BASE) + 4 +
 		     2 * (size_t)scene.shape.size;
 	for (uint32_t i = 0; i < 0x18000; i++) {
-		vblk_driver_queue_submit(&scene.queue, i % DEPTH, false, 0);
+		vblk_driver_queue_submit(&scene.queue, i % DEPTH, VBLK_DRIVER_READ, 0);
 		assert_int_not_equal(vblk_le16_get(used_event), (uint16_t)i);
 		answer(&scene, (uint16_t)i, 3 * (i % DEPTH));
 		assert_int_equal(vblk_driver_queue_take(&scene.queue, &got), 1);
@@ -173,11 +254,11 @@ static void who_looks_all_the_time_asks_for_no_interrupt(void **state)
 	end(&scene);
 }
 
-static uint8_t serve_one(struct scene *scene, bool write, uint64_t sector)
+static uint8_t serve_one(struct scene *scene, enum vblk_driver_kind kind, uint64_t sector)
 {
 	struct vblk_driver_answer got;
 
-	vblk_driver_queue_submit(&scene->queue, 2, write, sector);
+	vblk_driver_queue_submit(&scene->queue, 2, kind, sector);
 	vblk_driver_queue_notify(&scene->queue);
 	assert_int_equal(vblk_driver_queue_wait(&scene->queue, true, 10000), 0);
 	assert_int_equal(vblk_driver_queue_take(&scene->queue, &got), 1);
@@ -204,12 +285,13 @@ static void check_window(enum vblk_engine_kind engine)
 			 0);
 	data = vblk_driver_queue_data(&scene.queue, 2);
 	memset(data, 0x5a, 4096);
-	assert_int_equal(serve_one(&scene, true, 8), VIRTIO_BLK_S_OK);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_WRITE, 8), VIRTIO_BLK_S_OK);
 	memset(data, 0, 4096);
-	assert_int_equal(serve_one(&scene, false, 8), VIRTIO_BLK_S_OK);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_READ, 8), VIRTIO_BLK_S_OK);
 	for (size_t i = 0; i < 4096; i++)
 		assert_int_equal(data[i], 0x5a);
-	assert_int_equal(serve_one(&scene, false, 1 << 20), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_FLUSH, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_READ, 1 << 20), VIRTIO_BLK_S_IOERR);
 	transport->ops->close(transport);
 	vblk_device_destroy(device);
 	vblk_backing_unref(backing);
@@ -279,9 +361,9 @@ static void what_is_written_is_read_over_a_socket(void **state)
 		0);
 	data = vblk_driver_queue_data(&scene.queue, 2);
 	memset(data, 0x5a, 4096);
-	assert_int_equal(serve_one(&scene, true, 8), VIRTIO_BLK_S_OK);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_WRITE, 8), VIRTIO_BLK_S_OK);
 	memset(data, 0, 4096);
-	assert_int_equal(serve_one(&scene, false, 8), VIRTIO_BLK_S_OK);
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_READ, 8), VIRTIO_BLK_S_OK);
 	for (size_t i = 0; i < 4096; i++)
 		assert_int_equal(data[i], 0x5a);
 	assert_int_equal(vblk_driver_queue_interrupts(&scene.queue) > 0, 1);
@@ -323,6 +405,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(large_request_is_cut_as_the_device_wants),
+		cmocka_unit_test(tables_make_room_in_the_ring),
+		cmocka_unit_test(each_kind_of_request_has_its_descriptors),
 		cmocka_unit_test(device_is_notified_when_it_asked_for_it),
 		cmocka_unit_test(answer_to_nothing_is_refused),
 		cmocka_unit_test(more_answers_than_requests_are_refused),
