@@ -6,6 +6,7 @@ BUILD := build
 DESTDIR :=
 PREFIX :=
 TIME := 60
+BENCH :=
 
 all:
 	@scripts/setup build
@@ -22,7 +23,7 @@ help:
 	@echo 'make rules      which test proves which rule of the device'
 	@echo 'make fuzz       the fuzzers, for TIME seconds (60)'
 	@echo 'make soak       the stress program, for TIME seconds (60)'
-	@echo 'make bench      benchmarks: what limits really give'
+	@echo 'make bench      benchmarks: vblk, its peers and the file itself; BENCH=--quick is short'
 	@echo 'make install    install; PREFIX (/usr/local) and DESTDIR are honoured'
 	@echo 'make clean      remove the build directories'
 
@@ -57,8 +58,14 @@ soak:
 	@scripts/setup check
 	@scripts/soak $(TIME)
 
-bench: all
+# A build that was configured before liburing was there has to look for it again.
+bench:
+	@scripts/setup bench
+	@test ! -e $(BUILD)/build.ninja || meson setup --reconfigure $(BUILD) >/dev/null
+	@$(MAKE) --no-print-directory all
 	@$(BUILD)/bench/throttle
+	@scripts/bench-instructions --top 20 $(BUILD)/bench/requests
+	@scripts/bench --build $(BUILD) $(BENCH)
 
 install: all
 	@test -z '$(PREFIX)' || meson configure $(BUILD) -Dprefix='$(PREFIX)'
