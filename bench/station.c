@@ -63,7 +63,7 @@ void station_start(struct station *station, struct vblk_backing *backing,
 	int ret = vblk_device_create(&options, backing, &station->device);
 
 	if (!ret)
-		ret = vblk_window_open(station->device, engine, &station->transport);
+		ret = vblk_window_open(station->device, engine, NULL, &station->transport);
 	if (!ret)
 		ret = vblk_driver_shape(&station->transport->traits, STATION_BLOCK, depth, &shape,
 					&most);

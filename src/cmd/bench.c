@@ -84,7 +84,8 @@ static const char help[] =
 
 struct bench {
 	struct bench_options options;
-	struct vblk_device *device; /* in this process, or NULL */
+	struct vblk_device *device;   /* in this process, or NULL */
+	struct vblk_window_line line; /* its interrupts, if there are several jobs */
 	struct vblk_driver_transport *transport;
 	int memory_fd;
 	uint8_t *memory;
@@ -114,32 +115,64 @@ static uint64_t read_clock(clockid_t clock)
 
 /* ---- making it ---- */
 
-static int open_disk(struct bench *bench)
+static int failed(const char *what, int error)
+{
+	cmd_complain(NAME, "cannot %s: %s", what, strerror(error));
+	return CMD_FAILED;
+}
+
+static int make_line(struct bench *bench, struct vblk_device_options *options)
+{
+	int ret = vblk_window_line_create(&bench->line, bench->options.jobs);
+
+	options->interrupt = vblk_window_line_raise;
+	options->interrupt_context = &bench->line;
+	return ret ? failed("make an interrupt line", -ret) : CMD_OK;
+}
+
+static int disk_failed(const char *message, int error)
+{
+	cmd_complain(NAME, "--disk: %s", message);
+	return error == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+}
+
+static int create_device(struct bench *bench, struct vblk_backing *backing)
 {
 	const struct cmd_disk_spec *spec = &bench->options.disk;
 	struct vblk_device_options options;
+	char message[MESSAGE_SIZE];
+	int ret, status = CMD_OK;
+
+	cmd_disk_options(spec, &options);
+	if (bench->options.engine == VBLK_ENGINE_INLINE)
+		options.engine = VBLK_ENGINE_INLINE;
+	if (bench->options.jobs > 1)
+		status = make_line(bench, &options);
+	if (status)
+		return status;
+	ret = vblk_device_create(&options, backing, &bench->device);
+	if (!ret)
+		return CMD_OK;
+	ret = cmd_disk_failed(spec, ret, message, sizeof(message));
+	return disk_failed(message, ret);
+}
+
+static int open_disk(struct bench *bench)
+{
 	struct vblk_backing *backing;
 	char message[MESSAGE_SIZE];
-	int ret = cmd_disk_open_backing(spec, CMD_DISK_FAULTS_GIVEN, &backing, message,
-					sizeof(message));
+	int status, ret = cmd_disk_open_backing(&bench->options.disk, CMD_DISK_FAULTS_GIVEN,
+						&backing, message, sizeof(message));
 
-	if (!ret) {
-		cmd_disk_options(spec, &options);
-		if (bench->options.engine == VBLK_ENGINE_INLINE)
-			options.engine = VBLK_ENGINE_INLINE;
-		ret = vblk_device_create(&options, backing, &bench->device);
-		vblk_backing_unref(backing);
-		if (ret)
-			ret = cmd_disk_failed(spec, ret, message, sizeof(message));
-	}
-	if (ret) {
-		cmd_complain(NAME, "--disk: %s", message);
-		return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
-	}
-	ret = vblk_window_open(bench->device, bench->options.engine, &bench->transport);
 	if (ret)
-		cmd_complain(NAME, "cannot use the device: %s", strerror(-ret));
-	return ret ? CMD_FAILED : CMD_OK;
+		return disk_failed(message, ret);
+	status = create_device(bench, backing);
+	vblk_backing_unref(backing);
+	if (status)
+		return status;
+	ret = vblk_window_open(bench->device, bench->options.engine,
+			       bench->line.queues ? &bench->line : NULL, &bench->transport);
+	return ret ? failed("use the device", -ret) : CMD_OK;
 }
 
 static int open_socket(struct bench *bench)
@@ -198,12 +231,6 @@ static int find_shape(const struct bench *bench, struct vblk_driver_shape *shape
 		cmd_complain(NAME, "--bs %u: more than the disk takes in one request",
 			     options->block);
 	return ret ? CMD_BAD_INPUT : CMD_OK;
-}
-
-static int failed(const char *what, int error)
-{
-	cmd_complain(NAME, "cannot %s: %s", what, strerror(error));
-	return CMD_FAILED;
 }
 
 static int make_memory(struct bench *bench, size_t size)
@@ -456,6 +483,7 @@ static void clean_up(struct bench *bench)
 	if (bench->transport)
 		bench->transport->ops->close(bench->transport);
 	vblk_device_destroy(bench->device);
+	vblk_window_line_destroy(&bench->line);
 	for (uint32_t i = 0; bench->jobs && i < bench->options.jobs; i++)
 		bench_job_destroy(&bench->jobs[i]);
 	free(bench->jobs);

@@ -226,6 +226,11 @@ static int check(struct bench_options *options)
 		cmd_complain(NAME, "either --disk path=FILE or --socket PATH is required");
 		return CMD_BAD_INPUT;
 	}
+	if (options->has_disk && options->engine == VBLK_ENGINE_INLINE && options->jobs > 1) {
+		cmd_complain(NAME, "--numjobs %u: a disk with --engine-kind inline has one thread",
+			     options->jobs);
+		return CMD_BAD_INPUT;
+	}
 	status = find_pattern(options);
 	if (!status && options->flush_every > 0 && options->read_percent == 100) {
 		cmd_complain(NAME, "--fsync %u: nothing is written by --rw %s",

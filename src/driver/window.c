@@ -15,18 +15,20 @@
 #include <vblk/mmio.h>
 
 #include "base/clock.h"
+#include "base/eventfd.h"
 #include "base/le.h"
 
 #define WANTED                                                                                    \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                           \
 	 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_BLK_F_FLUSH |                       \
 	 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_RO | \
-	 1ull << VIRTIO_BLK_F_BLK_SIZE)
+	 1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_MQ)
 
 struct window {
 	struct vblk_driver_transport base;
 	struct vblk_device *device;
 	enum vblk_engine_kind engine;
+	const struct vblk_window_line *line; /* or NULL */
 };
 
 static struct window *window_of(struct vblk_driver_transport *transport)
@@ -95,10 +97,42 @@ static void notify(struct vblk_driver_transport *transport, unsigned queue)
 	put(window_of(transport), VIRTIO_MMIO_QUEUE_NOTIFY, queue);
 }
 
+int vblk_window_line_create(struct vblk_window_line *line, unsigned queues)
+{
+	line->queues = 0;
+	while (line->queues < queues) {
+		int ret = vblk_eventfd_create(&line->fds[line->queues]);
+
+		if (ret) {
+			vblk_window_line_destroy(line);
+			return ret;
+		}
+		line->queues++;
+	}
+	return 0;
+}
+
+void vblk_window_line_destroy(struct vblk_window_line *line)
+{
+	while (line->queues > 0)
+		close(line->fds[--line->queues]);
+}
+
+void vblk_window_line_raise(void *line)
+{
+	const struct vblk_window_line *all = line;
+
+	/* A counter cannot fail while its descriptor is open. */
+	for (unsigned i = 0; i < all->queues; i++)
+		if (vblk_eventfd_signal(all->fds[i]))
+			abort();
+}
+
 static int interrupt_fd(const struct vblk_driver_transport *transport, unsigned queue)
 {
-	(void)queue;
-	return vblk_device_irq_fd(((const struct window *)transport)->device);
+	const struct window *window = (const struct window *)transport;
+
+	return window->line ? window->line->fds[queue] : vblk_device_irq_fd(window->device);
 }
 
 static void acknowledge(struct vblk_driver_transport *transport, unsigned queue)
@@ -193,13 +227,17 @@ static void read_traits(struct window *window, uint64_t features)
 	traits->indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1;
 	traits->flush = features >> VIRTIO_BLK_F_FLUSH & 1;
 	traits->queues = 1;
+	if (window->line && features >> VIRTIO_BLK_F_MQ & 1)
+		traits->queues = get(window, VIRTIO_MMIO_CONFIG + 32) >> 16; /* num_queues, at 34 */
+	if (window->line && window->line->queues < traits->queues)
+		traits->queues = window->line->queues;
 	put(window, VIRTIO_MMIO_QUEUE_SEL, 0);
 	traits->queue_size = get(window, VIRTIO_MMIO_QUEUE_NUM_MAX);
 	traits->pid = (int)getpid();
 }
 
 int vblk_window_open(struct vblk_device *device, enum vblk_engine_kind engine,
-		     struct vblk_driver_transport **transport)
+		     const struct vblk_window_line *line, struct vblk_driver_transport **transport)
 {
 	struct window *window = calloc(1, sizeof(*window));
 	uint64_t features;
@@ -209,6 +247,7 @@ int vblk_window_open(struct vblk_device *device, enum vblk_engine_kind engine,
 	window->base.ops = &ops;
 	window->device = device;
 	window->engine = engine;
+	window->line = line;
 	features = negotiate(window);
 	if (!(features & 1ull << VIRTIO_F_VERSION_1) ||
 	    get(window, VIRTIO_MMIO_DEVICE_ID) != VIRTIO_ID_BLOCK) {

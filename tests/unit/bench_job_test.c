@@ -106,7 +106,8 @@ static struct scene *begin(uint32_t depth, const struct vblk_order *order, bool 
 	assert_int_equal(vblk_backing_create(&tape_ops, &scene->tape, &info, &backing), 0);
 	assert_int_equal(vblk_device_create(&options, backing, &scene->device), 0);
 	vblk_backing_unref(backing);
-	assert_int_equal(vblk_window_open(scene->device, options.engine, &scene->transport), 0);
+	assert_int_equal(vblk_window_open(scene->device, options.engine, NULL, &scene->transport),
+			 0);
 	assert_int_equal(vblk_driver_shape(&scene->transport->traits, BLOCK, depth, &shape, &most),
 			 0);
 	scene->memory = aligned_alloc(4096, shape.bytes);

@@ -50,7 +50,7 @@ static void all_options_are_taken(void **state)
 
 	(void)state;
 	assert_int_equal(parse("--disk path=x --engine-kind inline --rw randrw --rwmixread=70 "
-			       "--bs=128k --iodepth=8 --numjobs=2 --runtime=500ms --size=1G "
+			       "--bs=128k --iodepth=8 --numjobs=1 --runtime=500ms --size=1G "
 			       "--fsync=64 --verify=crc32c --wait=event --json",
 			       &options),
 			 CMD_OK);
@@ -58,12 +58,25 @@ static void all_options_are_taken(void **state)
 	assert_int_equal(options.read_percent, 70);
 	assert_int_equal(options.block, 131072);
 	assert_int_equal(options.depth, 8);
-	assert_int_equal(options.jobs, 2);
+	assert_int_equal(options.jobs, 1);
 	assert_int_equal(options.flush_every, 64);
 	assert_int_equal(options.runtime_ns, 500000000);
 	assert_int_equal(options.size, 1ull << 30);
 	assert_int_equal(options.wait, BENCH_WAIT_EVENT);
 	assert_true(options.verify && options.json);
+	bench_options_free(&options);
+}
+
+static void several_jobs_need_several_threads(void **state)
+{
+	struct bench_options options;
+
+	(void)state;
+	assert_int_equal(parse("--disk path=x --numjobs 4", &options), CMD_OK);
+	assert_int_equal(options.jobs, 4);
+	bench_options_free(&options);
+	assert_int_equal(parse("--disk path=x --numjobs 4 --engine-kind inline", &options),
+			 CMD_BAD_INPUT);
 	bench_options_free(&options);
 }
 
@@ -173,6 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_those_of_the_help),
 		cmocka_unit_test(all_options_are_taken),
+		cmocka_unit_test(several_jobs_need_several_threads),
 		cmocka_unit_test(wrong_options_are_bad_input),
 		cmocka_unit_test(report_divides_by_time_and_requests),
 		cmocka_unit_test(json_says_null_where_nothing_is_known),

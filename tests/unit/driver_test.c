@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "base/eventfd.h"
 #include "base/le.h"
 #include "driver/front.h"
 #include "driver/window.h"
@@ -277,7 +278,7 @@ static void check_window(enum vblk_engine_kind engine)
 
 	assert_int_equal(vblk_backing_create_memory(1 << 20, &backing), 0);
 	assert_int_equal(vblk_device_create(&options, backing, &device), 0);
-	assert_int_equal(vblk_window_open(device, engine, &transport), 0);
+	assert_int_equal(vblk_window_open(device, engine, NULL, &transport), 0);
 	assert_int_equal(transport->traits.capacity_bytes, 1 << 20);
 	lay_out(&scene, transport);
 	assert_int_equal(transport->ops->start(transport, -1, scene.memory, scene.shape.bytes,
@@ -303,6 +304,22 @@ static void what_is_written_is_read_through_the_window(void **state)
 	(void)state;
 	check_window(VBLK_ENGINE_WORKER);
 	check_window(VBLK_ENGINE_INLINE);
+}
+
+static void line_wakes_each_queue(void **state)
+{
+	struct vblk_window_line line;
+
+	(void)state;
+	assert_int_equal(vblk_window_line_create(&line, 3), 0);
+	vblk_window_line_raise(&line);
+	vblk_window_line_raise(&line);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vblk_eventfd_clear(line.fds[i]), 2);
+		assert_int_equal(vblk_eventfd_clear(line.fds[i]), 0);
+	}
+	vblk_window_line_destroy(&line);
+	assert_int_equal(line.queues, 0);
 }
 
 struct server {
@@ -412,6 +429,7 @@ int main(void)
 		cmocka_unit_test(more_answers_than_requests_are_refused),
 		cmocka_unit_test(who_looks_all_the_time_asks_for_no_interrupt),
 		cmocka_unit_test(what_is_written_is_read_through_the_window),
+		cmocka_unit_test(line_wakes_each_queue),
 		cmocka_unit_test(what_is_written_is_read_over_a_socket),
 		cmocka_unit_test(back_end_that_hangs_up_is_no_disk),
 		cmocka_unit_test(back_end_that_answers_in_another_size_is_refused),
