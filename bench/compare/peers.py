@@ -43,7 +43,9 @@ class Bench:
             [str(word) for word in argv],
             text=True,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours, and we end them
+            # Ctrl-C is ours, and we end them. The session stays: what the kernel schedules by
+            # session, it schedules as one.
+            preexec_fn=os.setpgrp,
             **more,
         )
         self.running.append(process)
