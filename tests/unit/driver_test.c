@@ -150,8 +150,8 @@ static void check_kinds(bool indirect)
 {
 	struct vblk_driver_answer got;
 	struct scene scene = { .transport = { .ops = &by_hand } };
-	uint32_t lengths[8];
-	uint16_t flags[8];
+	uint32_t lengths[8] = { 0 };
+	uint16_t flags[8] = { 0 };
 
 	scene.transport.traits.queue_size = 256;
 	scene.transport.traits.size_max = 2048;
