@@ -58,11 +58,8 @@ soak:
 	@scripts/setup check
 	@scripts/soak $(TIME)
 
-# A build that was configured before liburing was there has to look for it again.
-bench:
+bench: all
 	@scripts/setup bench
-	@test ! -e $(BUILD)/build.ninja || meson setup --reconfigure $(BUILD) >/dev/null
-	@$(MAKE) --no-print-directory all
 	@$(BUILD)/bench/throttle
 	@scripts/bench-instructions --top 20 $(BUILD)/bench/requests
 	@scripts/bench --build $(BUILD) $(BENCH)

@@ -22,9 +22,9 @@ class Unavailable(Exception):
 
 
 def reason(said):
-    """The last line of what a program says, without the words that it was called with."""
+    """How the last line of what a program says begins, without the words it was called with."""
     lines = said.strip().splitlines() or ["it does not say why"]
-    return re.sub(r"^[^:]*: (--disk '.*?': )?", "", lines[-1])
+    return re.sub(r"^[^:]*: (--disk '.*?': )?", "", lines[-1])[:100]
 
 
 class Bench:
