@@ -421,6 +421,9 @@ static void collect(struct bench *bench, struct bench_result *result)
 		ended = job->ended_ns > ended ? job->ended_ns : ended;
 		result->asleep = job->asleep;
 	}
+	/* The line tells all queues of each. */
+	if (bench->line.queues > 0)
+		result->interrupts /= bench->line.queues;
 	result->seconds = (double)(ended - bench->start_ns) / 1e9;
 }
 
