@@ -59,10 +59,12 @@ soak:
 	@scripts/soak $(TIME)
 
 bench: all
-	@scripts/setup bench
-	@$(BUILD)/bench/throttle
-	@scripts/bench-instructions --top 20 $(BUILD)/bench/requests
-	@scripts/bench --build $(BUILD) $(BENCH)
+	@scripts/setup bench || echo 'bench: it goes without'
+	@status=0; \
+	$(BUILD)/bench/throttle || status=1; \
+	scripts/bench-instructions --top 20 $(BUILD)/bench/requests || status=1; \
+	scripts/bench --build $(BUILD) $(BENCH) || status=1; \
+	exit $$status
 
 install: all
 	@test -z '$(PREFIX)' || meson configure $(BUILD) -Dprefix='$(PREFIX)'

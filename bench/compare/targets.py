@@ -103,8 +103,8 @@ def counted_rows(counts):
     """The targets that are counted by programs of their own; `counts` is what those say."""
     rows = []
 
-    def add(what, key, value_of, bound, at_least, unit):
-        row = Row(what, bound=bound, at_least=at_least, unit=unit)
+    def add(what, key, value_of, bound, at_least, unit, note=""):
+        row = Row(what, bound=bound, at_least=at_least, unit=unit, note=note)
         answer = counts.get(key, {"error": "not measured"})
         if "error" in answer:
             row.note = answer["error"]
@@ -113,7 +113,16 @@ def counted_rows(counts):
         rows.append(row)
 
     add("instructions of a 4k read", "instructions", lambda a: a["device"], 500, False, "")
-    add("wake-ups of an idle device in 10 s", "idle", lambda a: a["wakeups"], 0, False, "")
+    seconds = counts.get("idle", {}).get("seconds", 0)
+    add(
+        "wake-ups of an idle device",
+        "idle",
+        lambda a: a["wakeups"],
+        0,
+        False,
+        "",
+        f"in {seconds} s",
+    )
     add(
         "memory of an idle device of 1000, stacks included",
         "idle1000",
