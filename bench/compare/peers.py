@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 PATIENCE = 20  # seconds for a server to start or to end, and for a run beyond its time
 
 
@@ -39,16 +40,26 @@ class Bench:
         self.running = []
 
     def start(self, argv, **more):
-        process = subprocess.Popen(
-            [str(word) for word in argv],
-            text=True,
-            stdin=subprocess.DEVNULL,
+        """Starts a program. A signal that comes meanwhile waits until it is among those to end."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+        def settle():
             # Ctrl-C is ours, and we end them. The session stays: what the kernel schedules by
             # session, it schedules as one.
-            preexec_fn=os.setpgrp,
-            **more,
-        )
-        self.running.append(process)
+            os.setpgrp()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        try:
+            process = subprocess.Popen(
+                [str(word) for word in argv],
+                text=True,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=settle,
+                **more,
+            )
+            self.running.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return process
 
     def end(self, process):
