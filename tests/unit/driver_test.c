@@ -322,6 +322,55 @@ static void line_wakes_each_queue(void **state)
 	assert_int_equal(line.queues, 0);
 }
 
+/* One queue is written by, the other reads; each sleeps until it is answered. */
+static void window_has_as_many_queues_as_the_line(void **state)
+{
+	struct vblk_device_options options = { .queues = 3 };
+	struct vblk_driver_transport *transport;
+	struct vblk_driver_place places[2];
+	struct vblk_driver_queue queues[2];
+	struct vblk_window_line line;
+	struct vblk_driver_shape shape;
+	struct vblk_backing *backing;
+	struct vblk_device *device;
+	struct scene scene = { .memory = NULL };
+	uint32_t most;
+
+	(void)state;
+	assert_int_equal(vblk_window_line_create(&line, 2), 0);
+	options.interrupt = vblk_window_line_raise;
+	options.interrupt_context = &line;
+	assert_int_equal(vblk_backing_create_memory(1 << 20, &backing), 0);
+	assert_int_equal(vblk_device_create(&options, backing, &device), 0);
+	assert_int_equal(vblk_window_open(device, options.engine, &line, &transport), 0);
+	assert_int_equal(transport->traits.queues, 2);
+	assert_int_equal(vblk_driver_shape(&transport->traits, 4096, DEPTH, &shape, &most), 0);
+	scene.memory = aligned_alloc(4096, 2 * shape.bytes);
+	assert_non_null(scene.memory);
+	memset(scene.memory, 0, 2 * shape.bytes);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(vblk_driver_queue_init(&queues[i], transport, i, &shape,
+							scene.memory + i * shape.bytes,
+							VBLK_DRIVER_BASE + i * shape.bytes,
+							&places[i]),
+				 0);
+	assert_int_equal(
+		transport->ops->start(transport, -1, scene.memory, 2 * shape.bytes, places, 2), 0);
+	memset(vblk_driver_queue_data(&queues[0], 2), 0x5a, 4096);
+	scene.queue = queues[0];
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_WRITE, 8), VIRTIO_BLK_S_OK);
+	scene.queue = queues[1];
+	assert_int_equal(serve_one(&scene, VBLK_DRIVER_READ, 8), VIRTIO_BLK_S_OK);
+	assert_int_equal(((uint8_t *)vblk_driver_queue_data(&queues[1], 2))[4095], 0x5a);
+	transport->ops->close(transport);
+	vblk_device_destroy(device);
+	vblk_backing_unref(backing);
+	vblk_window_line_destroy(&line);
+	vblk_driver_queue_destroy(&queues[0]);
+	vblk_driver_queue_destroy(&queues[1]);
+	free(scene.memory);
+}
+
 struct server {
 	struct front_host host;
 	pthread_t thread;
@@ -430,6 +479,7 @@ int main(void)
 		cmocka_unit_test(who_looks_all_the_time_asks_for_no_interrupt),
 		cmocka_unit_test(what_is_written_is_read_through_the_window),
 		cmocka_unit_test(line_wakes_each_queue),
+		cmocka_unit_test(window_has_as_many_queues_as_the_line),
 		cmocka_unit_test(what_is_written_is_read_over_a_socket),
 		cmocka_unit_test(back_end_that_hangs_up_is_no_disk),
 		cmocka_unit_test(back_end_that_answers_in_another_size_is_refused),
