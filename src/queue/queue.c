@@ -168,6 +168,42 @@ void vblk_queue_adopt(struct vblk_queue *queue, uint16_t head)
 	set_in_flight(queue, head, true);
 }
 
+static uint16_t *taken_at(struct vblk_queue *queue, uint16_t index)
+{
+	return &queue->taken[index & (queue->layout.size - 1u)];
+}
+
+void vblk_queue_recall(struct vblk_queue *queue, uint16_t from, uint16_t to)
+{
+	if ((uint16_t)(to - from) > queue->layout.size)
+		return;
+	for (; from != to; from++) {
+		uint16_t *head = taken_at(queue, from);
+
+		if (load16(queue, &queue->avail, avail_slot(queue, from), head) < 0)
+			*head = UINT16_MAX;
+	}
+}
+
+uint16_t vblk_queue_behind(const struct vblk_queue *queue)
+{
+	uint64_t open[VBLK_QUEUE_SIZE_MAX / 64];
+	uint16_t count = 0;
+
+	/* A head may have been taken twice, and stands for the last time only. */
+	memcpy(open, queue->in_flight, sizeof(open));
+	while (count < queue->layout.size) {
+		uint16_t index = (uint16_t)(queue->next_avail - 1 - count);
+		uint16_t head = queue->taken[index & (queue->layout.size - 1u)];
+
+		if (head >= queue->layout.size || !(open[head / 64] >> head % 64 & 1))
+			break;
+		open[head / 64] &= ~(1ull << head % 64);
+		count++;
+	}
+	return count;
+}
+
 int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head)
 {
 	uint16_t avail_idx;
@@ -187,7 +223,7 @@ int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head)
 			return -EEXIST;
 		set_in_flight(queue, *head, true);
 	}
-	queue->next_avail++;
+	*taken_at(queue, queue->next_avail++) = *head;
 	return 1;
 }
 

@@ -82,6 +82,7 @@ struct vblk_queue {
 	struct vblk_queue_window avail;
 	struct vblk_queue_window used;
 	uint64_t in_flight[VBLK_QUEUE_SIZE_MAX / 64]; /* heads taken and not yet given back */
+	uint16_t taken[VBLK_QUEUE_SIZE_MAX]; /* the last heads, by their indices modulo the size */
 };
 
 /* Puts a queue to work on guest memory, which must outlive it, with all indices 0. */
@@ -90,6 +91,18 @@ void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *
 
 /* The used.idx that the ring holds, which only we write. Returns 0 or -EFAULT. */
 VBLK_MUST_USE int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx);
+
+/*
+ * Looks up in the available ring which heads another took, from one index to another, for
+ * vblk_queue_behind. More than the queue is long are none.
+ */
+void vblk_queue_recall(struct vblk_queue *queue, uint16_t from, uint16_t to);
+
+/*
+ * How many of the heads that were taken last are all not given back: by so much next_avail is
+ * ahead of where someone would have to go on who does not know which they are.
+ */
+uint16_t vblk_queue_behind(const struct vblk_queue *queue);
 
 /* Goes on where another has stopped, before anything is taken. */
 void vblk_queue_continue(struct vblk_queue *queue, uint16_t next_avail, uint16_t next_used);

@@ -57,6 +57,8 @@ enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_reque
 	uint16_t head = request->head;
 
 	vblk_queue_drop(&drain->queue, head);
+	if (head < drain->queue.layout.size)
+		drain->dropped[head / 64] |= 1ull << head % 64;
 	vblk_metrics_add_io_error(drain->config.disk->metrics);
 	if (vblk_drain_is_strict(drain)) {
 		vblk_drain_warn(drain, reason, VBLK_FIELD_UINT("head", head));

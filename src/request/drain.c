@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/relax.h"
@@ -40,6 +41,7 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->opened = !config->continues;
 	drain->adopted = NULL;
 	drain->adopted_next = 0;
+	memset(drain->dropped, 0, sizeof(drain->dropped));
 	drain->io.disk = disk;
 	drain->io.stable_writes = config->stable_writes;
 	drain->io.view = &drain->queue.view;
@@ -70,7 +72,9 @@ void vblk_drain_discard(const struct vblk_drain_config *config)
 
 uint16_t vblk_drain_next_avail(const struct vblk_drain *drain)
 {
-	return drain->opened ? drain->queue.next_avail : drain->config.next_avail;
+	if (!drain->opened)
+		return drain->config.next_avail;
+	return (uint16_t)(drain->queue.next_avail - vblk_queue_behind(&drain->queue));
 }
 
 static const char *pop_failure(int error)
@@ -82,6 +86,8 @@ static const char *pop_failure(int error)
 		return "queue poisoned: the driver made a head available that is in flight";
 	case -EINVAL:
 		return "queue poisoned: it has no available ring";
+	case -ECHRNG:
+		return "queue poisoned: the record of requests in flight has no place for the head";
 	default:
 		return "queue poisoned: available ring is not in guest memory";
 	}
@@ -113,11 +119,30 @@ static bool has_adopted(const struct vblk_drain *drain)
 	return drain->adopted && drain->adopted_next < drain->adopted->count;
 }
 
+/*
+ * With a journal, another drain finds out where to go on by the number of heads on record. So none
+ * may be taken that has no place there, or that is there already.
+ */
+static int check_head(const struct vblk_drain *drain, uint16_t head)
+{
+	if (!drain->config.journal.ops)
+		return 0;
+	if (head >= drain->queue.layout.size)
+		return -ECHRNG;
+	return drain->dropped[head / 64] >> head % 64 & 1 ? -EEXIST : 0;
+}
+
 /* Takes the next head: one that another has left behind, or one from the ring. */
 static int take_head(struct vblk_drain *drain, uint16_t *head)
 {
-	if (!has_adopted(drain))
-		return vblk_queue_pop(&drain->queue, head);
+	if (!has_adopted(drain)) {
+		int ret = vblk_queue_pop(&drain->queue, head);
+		int error = ret > 0 ? check_head(drain, *head) : 0;
+
+		if (error < 0)
+			vblk_queue_undo_pop(&drain->queue, *head);
+		return error < 0 ? error : ret;
+	}
 	*head = drain->adopted->head[drain->adopted_next++];
 	return 1;
 }
@@ -147,7 +172,7 @@ static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
 {
 	const struct vblk_journal *journal = &drain->config.journal;
 
-	if (!journal->ops || origin == FROM_JOURNAL || head >= drain->queue.layout.size)
+	if (!journal->ops || origin == FROM_JOURNAL)
 		return true;
 	if (!vblk_drain_hold(drain))
 		return false;

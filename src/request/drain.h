@@ -109,6 +109,7 @@ struct vblk_drain {
 	bool opened;			    /* the first run has found out where to go on */
 	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */
 	uint16_t adopted_next;
+	uint64_t dropped[VBLK_QUEUE_SIZE_MAX / 64]; /* heads that will never be answered */
 	bool poisoned; /* the driver broke the queue: nothing is served until a reset */
 	bool cut_off;  /* it was memory that was lost */
 	bool stalled;  /* the next request waits for tokens; the gauge counts it */
@@ -132,7 +133,10 @@ void vblk_drain_destroy(struct vblk_drain *drain);
 /* Of a config that no drain was made of: gives back what the drain would have owned. */
 void vblk_drain_discard(const struct vblk_drain_config *config);
 
-/* Where the next drain has to go on: everything before was answered, dropped, or is in the journal.
+/*
+ * Where the next drain has to go on: everything before was answered, dropped, or is in the journal.
+ * What was taken last and not answered is not before it, so that who has no journal serves it
+ * again.
  */
 uint16_t vblk_drain_next_avail(const struct vblk_drain *drain);
 

@@ -46,6 +46,8 @@ static int open_ring(struct vblk_drain *drain)
 		if (ret == 0)
 			next_avail = (uint16_t)(used_idx + drain->adopted->count);
 	}
+	if (ret == 0)
+		vblk_queue_recall(&drain->queue, used_idx, next_avail);
 	vblk_lease_release(&drain->lease);
 	if (vblk_drain_is_cut_off(drain))
 		return -ECANCELED;

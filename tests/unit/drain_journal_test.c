@@ -443,18 +443,109 @@ static void test_a_chain_that_is_dropped_stays_claimed(void **state)
 	end(&rig);
 }
 
-/* There is no place in the record for one. Rules: D-JOURNAL, Q-8 */
-static void test_a_head_outside_the_table_is_not_claimed(void **state)
+/* It would not be counted, and the next drain would go on at the wrong place. Rules: D-JOURNAL */
+static void test_a_head_that_has_no_place_in_the_record_poisons(void **state)
 {
 	struct rig rig;
 
 	(void)state;
 	begin(&rig);
 	guest_offer(&rig.bare.guest, 256);
-	guest_offer(&rig.bare.guest, 65535);
+	ask(&rig, 0);
 	(void)bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
 	assert_int_equal(rig.events, 1);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 0);
+	assert_true(guest_status(&rig.bare.guest) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_true(guest_logged(&rig.bare.guest, "has no place for the head"));
+	expect_counters(&rig.bare.guest, .io_errors = 1);
+	/* Whoever comes next finds it, and does not pass it over. */
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), 0);
+	end(&rig);
+}
+
+/* Marked twice it would be counted once. Rules: D-JOURNAL, D-HEAD */
+static void test_a_chain_that_was_dropped_and_comes_again_poisons(void **state)
+{
+	const struct guest_desc lone[] = { { GUEST_HEADER, 16, 0 } };
+	struct rig rig;
+	uint16_t head;
+
+	(void)state;
+	begin(&rig);
+	head = guest_chain(&rig.bare.guest, lone, 1);
+	guest_offer(&rig.bare.guest, head);
+	guest_offer(&rig.bare.guest, head);
+	(void)bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(rig.events, 2);
+	expect_event(&rig, 1, CLAIM, head, 0, 0);
+	assert_true(guest_status(&rig.bare.guest) & VIRTIO_CONFIG_S_NEEDS_RESET);
 	expect_counters(&rig.bare.guest, .io_errors = 2);
+	end(&rig);
+}
+
+/* Three heads of which the first two were in flight, and tokens for one of them. */
+static void leave_two_and_serve_one(struct rig *rig, const uint16_t order[2])
+{
+	static const struct guest_options options = { .device.throttle.iops = 1 };
+	uint16_t head[3];
+
+	begin_with(rig, &options);
+	for (unsigned i = 0; i < 3; i++)
+		head[i] = ask(rig, i);
+	leave(rig, head[order[0]]);
+	leave(rig, head[order[1]]);
+	(void)bare_drain_run(&rig->bare, VBLK_DRAIN_STALLED);
+	assert_int_equal(guest_used_idx(&rig->bare.guest), 1);
+}
+
+/* Who goes on without the record finds it in the ring. Rules: D-JOURNAL, T-11 */
+static void test_what_was_in_flight_and_waits_for_tokens_is_not_passed_over(void **state)
+{
+	static const uint16_t order[] = { 0, 1 };
+	struct rig rig;
+
+	(void)state;
+	leave_two_and_serve_one(&rig, order);
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), 1);
+	rig.bare.guest.now_ns += SECOND;
+	(void)bare_drain_run(&rig.bare, VBLK_DRAIN_STALLED);
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), 2);
+	end(&rig);
+	assert_int_equal(rig.ended_at, 2);
+}
+
+/* An index cannot say that the first is to be served and the second not. Rules: D-JOURNAL */
+static void test_what_was_answered_is_not_served_again_for_want_of_a_record(void **state)
+{
+	static const uint16_t order[] = { 1, 0 };
+	struct rig rig;
+
+	(void)state;
+	leave_two_and_serve_one(&rig, order);
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), 2);
+	end(&rig);
+}
+
+/* By another thread, or the process in the middle of a request. */
+static void revoke_lease(void *context)
+{
+	struct rig *rig = context;
+
+	vblk_lease_surrender(&rig->bare.drain.lease);
+}
+
+/* Rules: D-JOURNAL, D-HOLE-7 */
+static void test_who_lost_the_guest_passes_over_nothing(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin_on(&rig, NULL, disk_create_hooked(DISK_SIZE, 0, revoke_lease, &rig));
+	ask(&rig, 0);
+	ask(&rig, 1);
+	(void)bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 0);
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), 0);
 	end(&rig);
 }
 
@@ -612,7 +703,11 @@ int main(void)
 		cmocka_unit_test(test_a_ring_whose_used_idx_cannot_be_read_poisons),
 		cmocka_unit_test(test_D_JOURNAL_without_a_record_we_are_told_where_to_go_on),
 		cmocka_unit_test(test_a_chain_that_is_dropped_stays_claimed),
-		cmocka_unit_test(test_a_head_outside_the_table_is_not_claimed),
+		cmocka_unit_test(test_a_head_that_has_no_place_in_the_record_poisons),
+		cmocka_unit_test(test_a_chain_that_was_dropped_and_comes_again_poisons),
+		cmocka_unit_test(test_what_was_in_flight_and_waits_for_tokens_is_not_passed_over),
+		cmocka_unit_test(test_what_was_answered_is_not_served_again_for_want_of_a_record),
+		cmocka_unit_test(test_who_lost_the_guest_passes_over_nothing),
 		cmocka_unit_test(test_what_cannot_be_published_is_not_committed),
 		cmocka_unit_test(test_D_JOURNAL_who_lost_the_guest_opens_nothing),
 		cmocka_unit_test(
