@@ -224,15 +224,11 @@ struct row {
 };
 
 static const struct row rows[] = {
-	{ "disk", "name", NULL },
-	{ "number", "index", NULL },
-	{ "capacity", "capacity", NULL },
-	{ "connected", "connected", NULL },
-	{ "paused", "paused", NULL },
-	{ "iops", "iops", "throttle" },
-	{ "iops-burst", "iops_burst", "throttle" },
-	{ "bps", "bps", "throttle" },
-	{ "bps-burst", "bps_burst", "throttle" },
+	{ "disk", "name", NULL },	  { "number", "index", NULL },
+	{ "capacity", "capacity", NULL }, { "connected", "connected", NULL },
+	{ "paused", "paused", NULL },	  { "abandoned", "workers_abandoned", NULL },
+	{ "iops", "iops", "throttle" },	  { "iops-burst", "iops_burst", "throttle" },
+	{ "bps", "bps", "throttle" },	  { "bps-burst", "bps_burst", "throttle" },
 };
 
 /* One value as it is shown; the server's names may hold anything. */

@@ -116,7 +116,8 @@ static int open_backings(struct serve *serve)
 			cmd_complain(NAME, "--disk: %s", message);
 			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
 		}
-		serve->names[i] = spec->serial ? spec->serial : base_name(spec->path);
+		serve->disks[i].name = spec->serial ? spec->serial : base_name(spec->path);
+		serve->names[i] = serve->disks[i].name;
 	}
 	return CMD_OK;
 }
@@ -169,6 +170,26 @@ static int listen_on(const struct serve_place *place, struct serve_disk *disk, i
 	return CMD_FAILED;
 }
 
+/*
+ * From the thread that gave it up, or from the worker's own. What it was busy with has its line
+ * already; this says which disk it is, and what becomes of it.
+ */
+static void worker_lost(void *context, int error)
+{
+	const struct serve_disk *disk = context;
+
+	if (error == -ETIMEDOUT)
+		cmd_complain(NAME,
+			     "disk '%s': a worker was given up in a call to the file that does not "
+			     "return: its queue is not served until it does",
+			     disk->name);
+	else
+		cmd_complain(NAME,
+			     "disk '%s': a worker has ended (%s): its queue is not served until "
+			     "the front end starts it anew",
+			     disk->name, strerror(-error));
+}
+
 static int create_server(struct serve *serve, unsigned int index)
 {
 	const struct cmd_disk_spec *spec = &serve->options.specs[index];
@@ -185,6 +206,8 @@ static int create_server(struct serve *serve, unsigned int index)
 		return status;
 	cmd_disk_options(spec, &options.device);
 	options.device.stop_timeout_ms = STOP_TIMEOUT_MS;
+	options.device.worker_lost = worker_lost;
+	options.device.worker_lost_context = disk;
 	if (serve->options.verbose)
 		options.device.log.max_level = VBLK_LOG_INFO;
 	ret = vblk_vhost_server_create(&options, disk->backing, listen_fd, &disk->server);
@@ -381,22 +404,38 @@ static int run(struct serve *serve)
 	return CMD_OK;
 }
 
-/* What is in flight is finished before the sockets go; the counters are final then. */
-static void clean_up(struct serve *serve, bool ran)
+/* The end of a disk's server. Fails if what is in flight did not end with it. */
+static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 {
+	struct serve_disk *disk = &serve->disks[index];
+	struct vblk_disk *served = vblk_disk_ref(vblk_vhost_server_disk(disk->server));
+	unsigned int stuck;
+
+	vblk_vhost_server_destroy(disk->server);
+	if (ran && serve->options.stats)
+		cmd_stats_print(index, served->metrics);
+	stuck = vblk_disk_abandoned(served);
+	vblk_disk_unref(served);
+	if (stuck == 0)
+		return CMD_OK;
+	cmd_complain(NAME,
+		     "disk '%s': ends with %u calls to the file that have not returned: what they "
+		     "write may or may not be there",
+		     disk->name, stuck);
+	return CMD_FAILED;
+}
+
+/* What is in flight is finished before the sockets go; the counters are final then. */
+static int clean_up(struct serve *serve, bool ran)
+{
+	int status = CMD_OK;
+
 	serve_control_close(serve);
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
 		struct serve_disk *disk = &serve->disks[i];
 
-		if (disk->server) {
-			struct vblk_metrics *metrics =
-				vblk_metrics_ref(vblk_vhost_server_disk(disk->server)->metrics);
-
-			vblk_vhost_server_destroy(disk->server);
-			if (ran && serve->options.stats)
-				cmd_stats_print(i, metrics);
-			vblk_metrics_unref(metrics);
-		}
+		if (disk->server && destroy_server(serve, i, ran))
+			status = CMD_FAILED;
 		if (disk->has_listener)
 			vblk_unix_listener_close(&disk->listener);
 		vblk_backing_unref(disk->backing);
@@ -405,6 +444,7 @@ static void clean_up(struct serve *serve, bool ran)
 		close(serve->epoll_fd);
 	if (serve->signal_fd >= 0)
 		close(serve->signal_fd);
+	return status;
 }
 
 /* Front ends bring descriptors by the dozen; what we may have of them we take. */
@@ -441,7 +481,8 @@ static int serve_disks(struct serve *serve)
 		ran = true;
 		status = run(serve);
 	}
-	clean_up(serve, ran);
+	if (clean_up(serve, ran) && !status)
+		status = CMD_FAILED;
 	if (notify_fd >= 0)
 		close(notify_fd);
 	return status;

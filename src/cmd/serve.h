@@ -16,6 +16,7 @@ static_assert(SERVE_DISKS_MAX * VBLK_VHOST_MAPPINGS_MAX <= VBLK_SIGBUS_RANGES,
 	      "what the front ends of each disk may map can be watched");
 
 struct serve_disk {
+	const char *name;	      /* what it is called in messages */
 	struct vblk_backing *backing; /* owned */
 	struct vblk_vhost_server *server;
 	struct vblk_unix_listener listener;

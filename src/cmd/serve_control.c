@@ -34,6 +34,7 @@ static void get_stats(void *context, unsigned int index, struct vblk_control_dis
 	state->capacity_bytes = vblk_disk_capacity(disk);
 	state->connected = vblk_vhost_server_is_connected(server);
 	state->paused = vblk_vhost_server_is_paused(server) && vblk_vhost_server_is_at_rest(server);
+	state->workers_abandoned = vblk_disk_abandoned(disk);
 	vblk_throttle_group_get(disk->throttle, &state->throttle);
 	vblk_metrics_read(disk->metrics, &state->counters);
 }

@@ -110,8 +110,9 @@ VBLK_MUST_USE int vblk_control_resize_check(const struct vblk_control_request *r
 struct vblk_control_disk {
 	const char *name;
 	uint64_t capacity_bytes;
-	bool connected; /* a front end is there */
-	bool paused;	/* at rest on request */
+	bool connected;		    /* a front end is there */
+	bool paused;		    /* at rest on request */
+	uint64_t workers_abandoned; /* given up, and still in a call to the disk's file */
 	struct vblk_throttle throttle;
 	struct vblk_metrics_snapshot counters;
 };

@@ -76,6 +76,7 @@ int vblk_disk_create(const struct vblk_device_options *options, struct vblk_back
 	atomic_init(&made->capacity_bytes, whole_sectors(bytes));
 	atomic_init(&made->write_through, false);
 	atomic_init(&made->uring_missed, false);
+	atomic_init(&made->abandoned, 0);
 	ret = vblk_metrics_create(&made->metrics);
 	if (ret == 0)
 		ret = vblk_throttle_group_create(&options->throttle, &made->clock, &made->throttle);

@@ -42,6 +42,12 @@ struct vblk_disk {
 
 	/* It has been said that io_uring is not to be had. */
 	atomic_bool uring_missed;
+
+	/*
+	 * Workers that a transport has given up and that still run: what they have in hand may
+	 * reach the backing at any time. Counted by transports that may go on after that.
+	 */
+	atomic_uint abandoned;
 };
 
 /*
@@ -68,6 +74,12 @@ static inline void vblk_disk_set_capacity(struct vblk_disk *disk, uint64_t capac
 static inline uint64_t vblk_disk_capacity(const struct vblk_disk *disk)
 {
 	return atomic_load_explicit(&disk->capacity_bytes, memory_order_relaxed);
+}
+
+/* 0: whoever was given up has ended, and so has its I/O. */
+static inline unsigned vblk_disk_abandoned(const struct vblk_disk *disk)
+{
+	return atomic_load_explicit(&disk->abandoned, memory_order_acquire);
 }
 
 #endif

@@ -227,8 +227,7 @@ HANDLER(set_vring_base)
 	UNUSED(answer);
 	if (ret < 0)
 		return ret;
-	ring->base = (uint16_t)message->state.num;
-	ring->broken = false;
+	vblk_vhost_ring_set_base(ring, (uint16_t)message->state.num);
 	return 0;
 }
 
@@ -245,7 +244,7 @@ HANDLER(get_vring_base)
 		close(ring->kick_fd);
 	ring->kick_fd = -1;
 	/* What an abandoned worker has answered, nobody knows; a guess would serve it twice. */
-	if (ring->dead) {
+	if (!vblk_vhost_ring_knows_base(ring)) {
 		*reason = "a worker of this ring hangs in the disk: where it stands is not known";
 		return -EIO;
 	}

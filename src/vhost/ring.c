@@ -5,12 +5,17 @@
  * What a worker needs of a session beside guest memory (the dirty log, the record of requests in
  * flight) is held by a life: one per worker, shared by the ring and the worker's drain, which may
  * be left behind. The drain writes its last position there before it gives its share back.
+ *
+ * A worker that was given up leaves its life to the ring, as `left`, until it has ended: its write
+ * may still land, and must not land on what another has written. So long the ring starts nobody. It
+ * is counted by the disk meanwhile, and its end is an event for the session's thread.
  */
 #include "vhost/ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,7 +36,16 @@ struct vblk_vhost_ring_life {
 	const struct vblk_memory *memory; /* the drain's; looked at by nobody else */
 	struct vblk_memory_guard guard;
 
+	struct vblk_disk *disk; /* owned */
+	void (*lost)(void *context, int error);
+	void *lost_context;
+
+	pthread_mutex_t lock; /* guards all below */
+	bool abandoned;	      /* its worker was given up while it ran */
+	int event_fd;	      /* borrowed: written when one that was given up ends; -1: nobody's */
+
 	/* Set by the drain when it ends. */
+	bool ended;
 	uint16_t next_avail;
 	bool poisoned;
 };
@@ -42,6 +56,8 @@ static void life_unref(struct vblk_vhost_ring_life *life)
 		return;
 	vblk_vhost_mapping_unref(life->log_mapping);
 	vblk_vhost_mapping_unref(life->inflight_mapping);
+	vblk_disk_unref(life->disk);
+	pthread_mutex_destroy(&life->lock);
 	free(life);
 }
 
@@ -49,10 +65,50 @@ static void drain_ended(void *context, const struct vblk_drain *drain)
 {
 	struct vblk_vhost_ring_life *life = context;
 
+	pthread_mutex_lock(&life->lock);
+	life->ended = true;
 	if (drain) {
 		life->next_avail = vblk_drain_next_avail(drain);
 		life->poisoned = drain->poisoned;
 	}
+	if (life->abandoned)
+		atomic_fetch_sub_explicit(&life->disk->abandoned, 1, memory_order_release);
+	/* An event that cannot be told is noticed with the next message. */
+	if (life->abandoned && life->event_fd >= 0)
+		(void)!vblk_eventfd_signal(life->event_fd);
+	pthread_mutex_unlock(&life->lock);
+	life_unref(life);
+}
+
+/* The worker is given up. It may end at the same time, and then there is nothing to wait for. */
+static void life_abandon(struct vblk_vhost_ring_life *life)
+{
+	pthread_mutex_lock(&life->lock);
+	if (!life->ended) {
+		life->abandoned = true;
+		atomic_fetch_add_explicit(&life->disk->abandoned, 1, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&life->lock);
+	if (life->lost)
+		life->lost(life->lost_context, -ETIMEDOUT);
+}
+
+static bool life_has_ended(struct vblk_vhost_ring_life *life)
+{
+	bool ended;
+
+	pthread_mutex_lock(&life->lock);
+	ended = life->ended;
+	pthread_mutex_unlock(&life->lock);
+	return ended;
+}
+
+/* The last share but the drain's: there is nobody any more to be told of the end. */
+static void life_leave(struct vblk_vhost_ring_life *life)
+{
+	pthread_mutex_lock(&life->lock);
+	life->event_fd = -1;
+	pthread_mutex_unlock(&life->lock);
 	life_unref(life);
 }
 
@@ -124,6 +180,8 @@ int vblk_vhost_ring_create(struct vblk_vhost_ring *ring, uint16_t index)
 
 void vblk_vhost_ring_destroy(struct vblk_vhost_ring *ring)
 {
+	if (ring->left)
+		life_leave(ring->left);
 	vblk_park_unref(ring->park);
 }
 
@@ -166,7 +224,37 @@ void vblk_vhost_ring_reset(struct vblk_vhost_ring *ring)
 	ring->has_addr = false;
 	ring->enabled = false;
 	ring->broken = false;
+	ring->unsure = false;
 	vblk_port_reset(ring->port);
+}
+
+bool vblk_vhost_ring_is_free(struct vblk_vhost_ring *ring)
+{
+	if (!ring->left)
+		return true;
+	if (!life_has_ended(ring->left))
+		return false;
+	if (ring->unsure) {
+		ring->base = ring->left->next_avail;
+		ring->broken = ring->left->poisoned;
+	}
+	life_unref(ring->left);
+	ring->left = NULL;
+	ring->unsure = false;
+	ring->waits = false;
+	return true;
+}
+
+bool vblk_vhost_ring_knows_base(struct vblk_vhost_ring *ring)
+{
+	return vblk_vhost_ring_is_free(ring) || !ring->unsure;
+}
+
+void vblk_vhost_ring_set_base(struct vblk_vhost_ring *ring, uint16_t base)
+{
+	ring->base = base;
+	ring->broken = false;
+	ring->unsure = false;
 }
 
 /* Ours must not wait for theirs: a counter that is full, or no counter at all. */
@@ -269,6 +357,11 @@ static struct vblk_vhost_ring_life *life_create(const struct vblk_vhost_ring *ri
 	atomic_init(&life->refs, 2); /* the ring's and the drain's */
 	life->memory = env->memory;
 	life->guard = (struct vblk_memory_guard){ life_is_cut_off, life };
+	pthread_mutex_init(&life->lock, NULL);
+	life->disk = vblk_disk_ref(env->disk);
+	life->lost = env->host.lost;
+	life->lost_context = env->host.lost_context;
+	life->event_fd = env->event_fd;
 	if (env->log) {
 		life->log_mapping = vblk_vhost_mapping_ref(env->log);
 		life->log =
@@ -317,6 +410,18 @@ static bool is_wanted(const struct vblk_vhost_ring *ring, const struct vblk_vhos
 	       !ring->broken;
 }
 
+/* Once for each worker that is waited for, however often the front end asks. */
+static void say_that_it_waits(struct vblk_vhost_ring *ring, const struct vblk_disk *disk)
+{
+	if (!ring->waits)
+		vblk_log_emit(
+			&disk->log, VBLK_LOG_WARN,
+			"ring waits: a worker of it that was given up still hangs in the disk",
+			VBLK_FIELD_UINT("instance", disk->instance),
+			VBLK_FIELD_UINT("queue", ring->index));
+	ring->waits = true;
+}
+
 int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env,
 			  const char **reason)
 {
@@ -327,9 +432,12 @@ int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_
 	*reason = NULL;
 	if (ring->worker || !is_wanted(ring, env))
 		return 0;
-	*reason = "a worker of this ring hangs in the disk and was given up";
-	if (ring->dead)
-		return -EIO;
+	if (!vblk_vhost_ring_is_free(ring)) {
+		say_that_it_waits(ring, env->disk);
+		return 0;
+	}
+	if (ring->broken)
+		return 0;
 	*reason = "the ring is not in the memory that was shared";
 	ret = translate(ring, env->regions, &config.layout);
 	if (ret < 0)
@@ -367,9 +475,11 @@ void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
 	if (vblk_worker_stop(worker, timeout_ms) == 0) {
 		ring->base = ring->life->next_avail;
 		ring->broken = ring->life->poisoned;
+		life_unref(ring->life);
 	} else {
-		ring->dead = true;
+		life_abandon(ring->life);
+		ring->left = ring->life;
+		ring->unsure = true;
 	}
-	life_unref(ring->life);
 	ring->life = NULL;
 }

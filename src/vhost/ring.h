@@ -7,6 +7,9 @@
  * changes under a worker (memory, features, addresses, the log) is changed between two workers: the
  * ring stops, and goes on where it was. The call and error descriptors alone change while it runs.
  *
+ * A worker that hangs in the disk and does not stop in time is given up. Until it ends after all
+ * (which is an event), the ring waits: no other worker is started for it, whoever is connected.
+ *
  * Belongs to the session's thread.
  */
 #ifndef VBLK_VHOST_RING_H
@@ -30,14 +33,15 @@ struct vblk_vhost_ring_env {
 	uint16_t inflight_queues;
 	uint16_t inflight_size;
 	struct vblk_engine_host host;
-	uint32_t stop_timeout_ms;
+	int event_fd; /* borrowed, for as long as the rings: a worker that was given up has ended */
 	bool paused;
 };
 
 struct vblk_vhost_ring {
 	uint16_t index;
-	struct vblk_park *park; /* owned; the same for all sessions */
-	bool dead;		/* a worker was abandoned: none is started again */
+	struct vblk_park *park;		   /* owned; the same for all sessions */
+	struct vblk_vhost_ring_life *left; /* of a worker that was given up; NULL: of none */
+	bool waits;			   /* it was said that the ring waits for its end */
 
 	/* Of this session. */
 	struct vblk_port *port; /* owned; has the call and error descriptors */
@@ -47,6 +51,7 @@ struct vblk_vhost_ring {
 	struct vhost_vring_addr addr;
 	int kick_fd; /* owned; -1: the ring is stopped */
 	bool enabled;
+	bool unsure; /* where to go on is what the life that was left behind says in the end */
 	bool broken; /* the driver broke the queue: nothing is served until it starts anew */
 	struct vblk_worker *worker;
 	struct vblk_vhost_ring_life *life;
@@ -65,15 +70,27 @@ void vblk_vhost_ring_close(struct vblk_vhost_ring *ring);
 /* As after vblk_vhost_ring_open, but that the call and error descriptors stay. */
 void vblk_vhost_ring_reset(struct vblk_vhost_ring *ring);
 
+/* The front end says where to go on. While no worker runs. */
+void vblk_vhost_ring_set_base(struct vblk_vhost_ring *ring, uint16_t base);
+
+/*
+ * False while a worker that was given up still runs. The first call behind its end takes over
+ * where it stood, and lets go of what it had.
+ */
+bool vblk_vhost_ring_is_free(struct vblk_vhost_ring *ring);
+
+/* Whether ring->base is right, while no worker runs: what an abandoned one does, nobody knows. */
+bool vblk_vhost_ring_knows_base(struct vblk_vhost_ring *ring);
+
 /* New descriptors, taken over; -1 for none. Each returns 0 or a negative errno. */
 VBLK_MUST_USE int vblk_vhost_ring_set_kick(struct vblk_vhost_ring *ring, int fd);
 VBLK_MUST_USE int vblk_vhost_ring_set_call(struct vblk_vhost_ring *ring, int fd);
 VBLK_MUST_USE int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd);
 
 /*
- * Starts a worker if the ring is to be served and is not. Returns 0, or a negative errno with
- * *reason: the addresses are not in memory, the descriptors or the thread are not to be had, or the
- * ring is dead.
+ * Starts a worker if the ring is to be served, is not, and is free. Returns 0, or a negative errno
+ * with *reason: the addresses are not in memory, or the descriptors or the thread are not to be
+ * had.
  */
 VBLK_MUST_USE int vblk_vhost_ring_start(struct vblk_vhost_ring *ring,
 					const struct vblk_vhost_ring_env *env, const char **reason);
@@ -81,7 +98,10 @@ VBLK_MUST_USE int vblk_vhost_ring_start(struct vblk_vhost_ring *ring,
 /* Its worker, if there is one, begins to stop, and is still to be stopped. */
 void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring);
 
-/* Stops its worker, if there is one; ring->base then says where to go on. */
+/*
+ * Stops its worker, if there is one; ring->base then says where to go on. If it does not stop in
+ * time it is given up, and the host's `lost` is told -ETIMEDOUT.
+ */
 void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms);
 
 #endif

@@ -201,6 +201,7 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 		ret = open_descriptors(made);
 	if (ret == 0)
 		ret = vblk_vhost_account_create(made->memory_event_fd, &made->export.account);
+	made->export.event_fd = made->memory_event_fd;
 	if (ret < 0) {
 		free_server(made);
 		return ret;
@@ -394,6 +395,9 @@ static void check_memory(struct vblk_vhost_server *server)
 	const struct vblk_vhost_session *session = &server->session;
 
 	vblk_eventfd_clear(server->memory_event_fd);
+	vblk_vhost_export_collect(&server->export);
+	if (server->connected)
+		vblk_vhost_session_go_on(&server->session);
 	if (!server->connected ||
 	    !(vblk_vhost_guest_memory_has_failed(&session->memory) ||
 	      (session->log && vblk_vhost_mapping_has_failed(session->log)) ||
@@ -501,7 +505,8 @@ bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server)
 		if (!vblk_park_is_paused(server->export.ring[i].park))
 			return false;
 	}
-	return true;
+	/* What hangs in the disk may still get there. */
+	return vblk_disk_abandoned(server->export.disk) == 0;
 }
 
 int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *server, int fd)

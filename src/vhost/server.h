@@ -59,6 +59,10 @@ struct vblk_disk *vblk_vhost_server_disk(const struct vblk_vhost_server *server)
 unsigned vblk_vhost_server_pause(struct vblk_vhost_server *server);
 void vblk_vhost_server_resume(struct vblk_vhost_server *server);
 bool vblk_vhost_server_is_paused(const struct vblk_vhost_server *server); /* asked for */
+/*
+ * Nothing runs, not even a worker that was given up: the end of one is not acknowledged on the
+ * parked eventfd, but is an event of the server.
+ */
 bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server);
 VBLK_MUST_USE int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *server, int fd);
 

@@ -93,7 +93,7 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 		.inflight_queues = session->inflight_queues,
 		.inflight_size = session->inflight_size,
 		.host = export->host,
-		.stop_timeout_ms = export->stop_timeout_ms,
+		.event_fd = export->event_fd,
 		.paused = export->paused,
 	};
 	int ret = 0;
@@ -110,6 +110,26 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 		}
 	}
 	return ret;
+}
+
+void vblk_vhost_export_collect(struct vblk_vhost_export *export)
+{
+	for (uint16_t i = 0; i < export->queues; i++)
+		(void)vblk_vhost_ring_is_free(&export->ring[i]);
+}
+
+void vblk_vhost_session_go_on(struct vblk_vhost_session *session)
+{
+	const struct vblk_disk *disk = session->export->disk;
+	const char *reason;
+	int ret = vblk_vhost_session_start_rings(session, &reason);
+
+	/* No request failed by it, so there is nobody to tell; the next one tries again. */
+	if (ret < 0)
+		vblk_log_emit_limited(&disk->log, &session->export->log_limit,
+				      vblk_clock_now(&disk->clock), VBLK_LOG_WARN, reason,
+				      VBLK_FIELD_UINT("instance", disk->instance),
+				      VBLK_FIELD_INT("error", ret));
 }
 
 static void complain(struct vblk_vhost_session *session, uint32_t request, int error,

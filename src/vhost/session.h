@@ -30,6 +30,7 @@ struct vblk_vhost_export {
 	uint32_t stop_timeout_ms;
 	struct vblk_log_limit log_limit;    /* of messages that a front end causes */
 	struct vblk_vhost_account *account; /* owned: of all that front ends share */
+	int event_fd; /* borrowed: written when a worker that was given up has ended */
 	/*
 	 * Told before the socket of a back-end channel is closed. Whoever watches it with epoll has
 	 * to take it off: the front end may have kept it, and then closing it does not. NULL:
@@ -84,6 +85,12 @@ VBLK_MUST_USE int vblk_vhost_session_serve_backend(struct vblk_vhost_session *se
 
 /* Tells the driver that the configuration space has changed, if the front end can be told. */
 void vblk_vhost_session_announce(struct vblk_vhost_session *session);
+
+/* Lets go of what workers that were given up, and have ended since, have left behind. */
+void vblk_vhost_export_collect(struct vblk_vhost_export *export);
+
+/* Starts the rings that waited for such an end, if they are still to be served. */
+void vblk_vhost_session_go_on(struct vblk_vhost_session *session);
 
 /* Ends the back-end channel, if there is one. */
 void vblk_vhost_session_close_backend(struct vblk_vhost_session *session);

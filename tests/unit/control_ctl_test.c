@@ -171,11 +171,11 @@ static void words_become_requests(void **state)
 	}
 }
 
-#define STATS                                                                                        \
-	"{\"id\":1,\"ok\":true,\"result\":{\"disks\":[{\"name\":\"a\",\"index\":0,\"capacity\":"     \
-	"1048576,\"connected\":true,\"paused\":false,\"throttle\":{\"iops\":0,\"iops_burst\":0,"     \
-	"\"bps\":5,\"bps_burst\":6},\"counters\":{\"bytes_read\":7}},{\"name\":\"b\\u001b\","        \
-	"\"index\":1,\"capacity\":512,\"connected\":false,\"paused\":true,\"throttle\":{\"iops\":1," \
+#define STATS                                                                                                                \
+	"{\"id\":1,\"ok\":true,\"result\":{\"disks\":[{\"name\":\"a\",\"index\":0,\"capacity\":"                             \
+	"1048576,\"connected\":true,\"paused\":false,\"workers_abandoned\":2,\"throttle\":{\"iops\":0,\"iops_burst\":0,"     \
+	"\"bps\":5,\"bps_burst\":6},\"counters\":{\"bytes_read\":7}},{\"name\":\"b\\u001b\","                                \
+	"\"index\":1,\"capacity\":512,\"connected\":false,\"paused\":true,\"workers_abandoned\":0,\"throttle\":{\"iops\":1," \
 	"\"iops_burst\":2,\"bps\":0,\"bps_burst\":0},\"counters\":{\"bytes_read\":0}}]}}\n"
 
 static void stats_are_a_table(void **state)
@@ -188,6 +188,7 @@ static void stats_are_a_table(void **state)
 				 "capacity    1048576      512\n"
 				 "connected       yes       no\n"
 				 "paused           no      yes\n"
+				 "abandoned         2        0\n"
 				 "iops           none        1\n"
 				 "iops-burst     none        2\n"
 				 "bps               5     none\n"

@@ -428,6 +428,7 @@ static void stats_tell_every_counter(void **state)
 		.name = "d",
 		.capacity_bytes = 1024,
 		.connected = true,
+		.workers_abandoned = 3,
 		.throttle = { 7, 0, 0, 0 },
 	};
 	uint64_t values[sizeof(disk.counters) / sizeof(uint64_t)];
@@ -439,7 +440,8 @@ static void stats_tell_every_counter(void **state)
 	assert_line(
 		vblk_control_reply_stats("9", &disk, 4, 1),
 		"{\"id\":9,\"ok\":true,\"result\":{\"disks\":[{\"name\":\"d\",\"index\":4,"
-		"\"capacity\":1024,\"connected\":true,\"paused\":false,\"throttle\":{\"iops\":7,"
+		"\"capacity\":1024,\"connected\":true,\"paused\":false,\"workers_abandoned\":3,"
+		"\"throttle\":{\"iops\":7,"
 		"\"iops_burst\":0,\"bps\":0,\"bps_burst\":0},\"counters\":{\"reads_completed\":1,"
 		"\"bytes_read\":2,\"writes_completed\":3,\"bytes_written\":4,"
 		"\"flushes_completed\":5,\"discards_completed\":6,\"bytes_discarded\":7,"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The back end as a whole: front ends that come, wait, break rules and go; pauses and limits over
- * several rings; disks that hang and memory that is cut short.
+ * several rings; memory that is cut short.
  */
 #include "vhost_fixture.h"
 
@@ -13,8 +13,6 @@
 #include <vblk/metrics.h>
 
 #include "base/eventfd.h"
-
-#define STUCK_MS 200u /* of a disk that hangs */
 
 /* ---- coming and going ---- */
 
@@ -246,58 +244,6 @@ static void test_memory_that_is_cut_short_ends_the_connection(void **state)
 	end(&scene);
 }
 
-/* ---- disks that hang ---- */
-
-static void test_disk_that_hangs_does_not_hold_up_the_front_end(void **state)
-{
-	static const struct vblk_faulty_rule rule = FAULT(PREADV, HANG, .count = 1);
-	struct vblk_backing *disk = disk_create_faulty(DISK_SIZE, FILL, &rule, 1);
-	struct scene scene;
-	struct front *f = begin_on(&scene, 2, STUCK_MS, disk);
-
-	(void)state;
-	front_start(f, 2);
-	front_offer(f, 0, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
-	front_kick(f, 0);
-	vblk_faulty_wait_hanging(disk, 1);
-	/* With the disk as it is, this comes back. */
-	assert_int_equal(front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 0), 0);
-	assert_int_equal(scene.lost, 0);
-	assert_true(front_host_logged(&scene.host, "did not stop in time and was abandoned"));
-	/* The other ring is served; this one never again, and the front end is told. */
-	assert_int_equal(front_do(f, 1, 0, VIRTIO_BLK_T_IN, 0, SECTOR), VIRTIO_BLK_S_OK);
-	assert_int_equal(front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 1), EIO);
-	assert_true(front_host_logged(&scene.host, "hangs in the disk and was given up"));
-	vblk_faulty_release(disk);
-	assert_true(process_wait_threads(own_threads + 1));
-	assert_int_equal(front_used_idx(f, 0), 0);
-	assert_int_equal(front_status(f, 0, 0), FRONT_SENTINEL);
-	end(&scene);
-}
-
-/* An index that is too old would have requests served twice: better the end of the connection. */
-static void test_ring_of_a_disk_that_hangs_tells_no_base(void **state)
-{
-	static const struct vblk_faulty_rule rule = FAULT(PREADV, HANG, .count = 1);
-	struct vblk_backing *disk = disk_create_faulty(DISK_SIZE, FILL, &rule, 1);
-	const struct vhost_vring_state ring = { .index = 0 };
-	const struct vblk_vhost_header header = { VBLK_VHOST_GET_VRING_BASE, VBLK_VHOST_VERSION,
-						  sizeof(ring) };
-	struct scene scene;
-	struct front *f = begin_on(&scene, 1, STUCK_MS, disk);
-
-	(void)state;
-	front_start(f, 1);
-	front_offer(f, 0, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
-	front_kick(f, 0);
-	vblk_faulty_wait_hanging(disk, 1);
-	front_send(f, &header, &ring, sizeof(ring), NULL, 0);
-	assert_true(front_is_cut_off(f));
-	assert_true(front_host_logged(&scene.host, "where it stands is not known"));
-	vblk_faulty_release(disk);
-	end(&scene);
-}
-
 /* ---- pauses and limits ---- */
 
 static void test_pause_holds_over_connections(void **state)
@@ -440,8 +386,6 @@ int main(void)
 		cmocka_unit_test(test_front_end_may_go_in_the_middle_of_a_message),
 		cmocka_unit_test(test_front_end_may_go_before_its_answer),
 		cmocka_unit_test(test_memory_that_is_cut_short_ends_the_connection),
-		cmocka_unit_test(test_disk_that_hangs_does_not_hold_up_the_front_end),
-		cmocka_unit_test(test_ring_of_a_disk_that_hangs_tells_no_base),
 		cmocka_unit_test(test_pause_holds_over_connections),
 		cmocka_unit_test(test_pause_without_a_front_end_is_at_rest_at_once),
 		cmocka_unit_test(test_rings_share_one_limit),
