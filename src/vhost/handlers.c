@@ -68,7 +68,8 @@ HANDLER(set_features)
 	vblk_vhost_session_stop_rings(session);
 	session->terms.features = message->u64;
 	if ((before ^ message->u64) & ~own)
-		vblk_config_start(session->export->disk, message->u64);
+		vblk_vhost_cache_negotiate(&session->cache, session->export->disk, message->u64,
+					   vblk_vhost_session_has_run(session));
 	enable_by_itself(session);
 	return vblk_vhost_session_start_rings(session, reason);
 }
@@ -228,6 +229,9 @@ HANDLER(set_vring_base)
 	if (ret < 0)
 		return ret;
 	vblk_vhost_ring_set_base(ring, (uint16_t)message->state.num);
+	if (!ring->has_run && ring->base != 0)
+		vblk_vhost_cache_goes_on(&session->cache, session->export->disk,
+					 session->terms.features);
 	return 0;
 }
 
@@ -333,10 +337,9 @@ HANDLER(set_config)
 
 	UNUSED(answer);
 	UNUSED(reason);
-	/* What a driver may not write is dropped, as through any other transport. */
 	if (config->size == 1)
-		(void)vblk_config_write(session->export->disk, session->terms.features,
-					config->offset, config->data[0]);
+		vblk_vhost_cache_write(&session->cache, session->export->disk,
+				       session->terms.features, config->offset, config->data[0]);
 	return 0;
 }
 
@@ -356,13 +359,33 @@ HANDLER(set_backend_req_fd)
 /*
  * Front ends ask for a record by the size of queue that they think of, and on some transports the
  * driver then makes a longer one (QEMU's virtio-mmio lets it). So a record of ours has room for the
- * longest ring in each of its areas, and by its size we know it again.
+ * longest ring in each of its areas, and a note behind them; by its size we know it again.
  */
+static uint64_t areas_of(uint16_t queues)
+{
+	return queues * vblk_vhost_inflight_stride(VBLK_QUEUE_SIZE_MAX);
+}
+
+static uint64_t record_of(uint16_t queues)
+{
+	return areas_of(queues) + sizeof(struct vblk_vhost_note);
+}
+
 static uint16_t room_of(const struct vblk_vhost_inflight_area *area)
 {
-	if (area->size == area->queues * vblk_vhost_inflight_stride(VBLK_QUEUE_SIZE_MAX))
-		return VBLK_QUEUE_SIZE_MAX;
-	return area->queue_size;
+	return area->size == record_of(area->queues) ? VBLK_QUEUE_SIZE_MAX : area->queue_size;
+}
+
+/* NULL if the record is not ours, or not any more: this thread writes to nothing that may shrink.
+ */
+static struct vblk_vhost_note *note_of(int fd, const struct vblk_vhost_inflight_area *area,
+				       struct vblk_vhost_mapping_ref *mapping)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (area->size != record_of(area->queues) || seals < 0 || !(seals & F_SEAL_SHRINK))
+		return NULL;
+	return (void *)((uint8_t *)vblk_vhost_mapping_at(mapping) + areas_of(area->queues));
 }
 
 static int use_inflight(struct vblk_vhost_session *session, int fd,
@@ -380,6 +403,9 @@ static int use_inflight(struct vblk_vhost_session *session, int fd,
 	session->inflight = mapping;
 	session->inflight_queues = area->queues;
 	session->inflight_size = room_of(area);
+	vblk_vhost_cache_take_record(&session->cache, session->export->disk,
+				     session->terms.features, vblk_vhost_session_has_run(session),
+				     note_of(fd, area, mapping));
 	return go_on(session, 0, reason);
 }
 
@@ -395,7 +421,7 @@ HANDLER(get_inflight_fd)
 		return -EINVAL;
 	}
 	area.offset = 0;
-	area.size = area.queues * vblk_vhost_inflight_stride(VBLK_QUEUE_SIZE_MAX);
+	area.size = record_of(area.queues);
 	*reason = "no memory for the record";
 	fd = memfd_create("vblk-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
@@ -440,8 +466,7 @@ static void reset_device(struct vblk_vhost_session *session)
 	vblk_vhost_mapping_drop(session->inflight);
 	session->inflight = NULL;
 	session->status = 0;
-	session->terms.features &= 1ull << VBLK_VHOST_F_PROTOCOL_FEATURES;
-	vblk_config_start(session->export->disk, 0);
+	vblk_vhost_session_begin_device(session);
 	enable_by_itself(session);
 }
 

@@ -223,6 +223,7 @@ void vblk_vhost_ring_reset(struct vblk_vhost_ring *ring)
 	ring->base = 0;
 	ring->has_addr = false;
 	ring->enabled = false;
+	ring->has_run = false;
 	ring->broken = false;
 	ring->unsure = false;
 	vblk_port_reset(ring->port);
@@ -455,6 +456,7 @@ int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_
 		return ret;
 	}
 	ring->life = life;
+	ring->has_run = true;
 	*reason = NULL;
 	return 0;
 }

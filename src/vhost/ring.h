@@ -51,8 +51,9 @@ struct vblk_vhost_ring {
 	struct vhost_vring_addr addr;
 	int kick_fd; /* owned; -1: the ring is stopped */
 	bool enabled;
-	bool unsure; /* where to go on is what the life that was left behind says in the end */
-	bool broken; /* the driver broke the queue: nothing is served until it starts anew */
+	bool has_run; /* it was served since the device has begun */
+	bool unsure;  /* where to go on is what the life that was left behind says in the end */
+	bool broken;  /* the driver broke the queue: nothing is served until it starts anew */
 	struct vblk_worker *worker;
 	struct vblk_vhost_ring_life *life;
 };

@@ -37,10 +37,29 @@ int vblk_vhost_session_open(struct vblk_vhost_session *session, struct vblk_vhos
 	session->terms.protocol_offered = PROTOCOL_FEATURES;
 	for (uint16_t i = 0; i < export->queues && ret == 0; i++)
 		ret = vblk_vhost_ring_open(&export->ring[i], export->disk);
-	vblk_config_start(export->disk, 0);
+	vblk_vhost_session_begin_device(session);
 	if (ret < 0)
 		vblk_vhost_session_close(session);
 	return ret;
+}
+
+void vblk_vhost_session_begin_device(struct vblk_vhost_session *session)
+{
+	struct vblk_disk *disk = session->export->disk;
+
+	session->terms.features &= 1ull << VBLK_VHOST_F_PROTOCOL_FEATURES;
+	vblk_vhost_cache_begin(&session->cache, disk, session->terms.features);
+	/* As a reset does through any other transport. */
+	vblk_throttle_group_refill(disk->throttle);
+}
+
+bool vblk_vhost_session_has_run(const struct vblk_vhost_session *session)
+{
+	bool has_run = false;
+
+	for (uint16_t i = 0; i < session->export->queues; i++)
+		has_run = has_run || session->export->ring[i].has_run;
+	return has_run;
 }
 
 void vblk_vhost_session_close(struct vblk_vhost_session *session)

@@ -20,6 +20,7 @@
 #include "device/config.h"
 #include "vhost/channel.h"
 #include "vhost/ring.h"
+#include "vhost/write_cache.h"
 
 #define VBLK_VHOST_QUEUES_MAX 16u
 
@@ -54,6 +55,7 @@ struct vblk_vhost_session {
 	struct vblk_vhost_mapping_ref *inflight;
 	uint16_t inflight_queues;
 	uint16_t inflight_size;
+	struct vblk_vhost_write_cache cache;
 	uint8_t status; /* the device status, as the front end tells it */
 };
 
@@ -103,6 +105,14 @@ typedef int (*vblk_vhost_handler)(struct vblk_vhost_session *session,
 
 /* The function that serves a request, or NULL: such a request changes nothing. */
 vblk_vhost_handler vblk_vhost_handler_of(uint32_t request);
+
+/*
+ * The device begins anew: no features, write cache and limits as at the start. Rings are stopped.
+ */
+void vblk_vhost_session_begin_device(struct vblk_vhost_session *session);
+
+/* Whether a ring was served since then. */
+bool vblk_vhost_session_has_run(const struct vblk_vhost_session *session);
 
 /* Stops all rings; starts those that are to be served. */
 void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session);
