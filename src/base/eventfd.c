@@ -2,7 +2,12 @@
 #include "base/eventfd.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int vblk_eventfd_create(int *fd)
@@ -30,11 +35,77 @@ int vblk_eventfd_signal(int fd)
 
 uint64_t vblk_eventfd_clear(int fd)
 {
-	uint64_t count;
+	uint64_t count = 0;
 
 	while (read(fd, &count, sizeof(count)) < 0) {
 		if (errno != EINTR)
 			return 0;
 	}
 	return count;
+}
+
+/* A read that does not wait, whatever the flags of the file say. */
+static ssize_t read_now(int fd, void *data, size_t size)
+{
+	const struct iovec iov = { data, size };
+
+	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+}
+
+uint64_t vblk_eventfd_clear_foreign(int fd)
+{
+	uint64_t count = 0;
+
+	while (read_now(fd, &count, sizeof(count)) < 0) {
+		/* A host that has no such reads for any eventfd. */
+		if (errno == EOPNOTSUPP)
+			return vblk_eventfd_clear(fd);
+		if (errno != EINTR)
+			return 0;
+	}
+	return count;
+}
+
+/* An eventfd refuses to be read into one byte, and that it can refuse at once it says before. */
+static bool can_read_now(int fd)
+{
+	uint8_t byte;
+
+	return read_now(fd, &byte, sizeof(byte)) < 0 && errno == EINVAL;
+}
+
+int vblk_eventfd_check(int fd)
+{
+	struct stat st;
+	int own = -1, ret;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* Files, pipes and sockets have a type, an eventfd has none. */
+	if ((st.st_mode & S_IFMT) != 0)
+		return -EINVAL;
+	if (can_read_now(fd))
+		return 0;
+	/* A host that has no such reads cannot tell either: Linux before 5.8, and emulators. */
+	ret = vblk_eventfd_create(&own);
+	if (ret < 0)
+		return ret;
+	if (can_read_now(own))
+		ret = -EINVAL;
+	close(own);
+	return ret;
+}
+
+void vblk_eventfd_make_room(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	int flags = fcntl(fd, F_GETFL);
+	uint64_t count = 0;
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLOUT))
+		return;
+	if (shutdown(fd, SHUT_RDWR) < 0 && errno == ENOTSOCK)
+		(void)!read_now(fd, &count, sizeof(count));
 }

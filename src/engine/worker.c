@@ -210,7 +210,7 @@ static int serve(struct vblk_worker *worker)
 			take_retry(worker);
 		}
 		if (wakeup.kick) {
-			vblk_eventfd_clear(worker->kick_fd);
+			vblk_eventfd_clear_foreign(worker->kick_fd);
 			vblk_metrics_add_notification(worker->drain.config.disk->metrics);
 		}
 		if (wakeup.timer) {
@@ -488,19 +488,27 @@ void vblk_worker_ask_to_stop(struct vblk_worker *worker)
 	vblk_worker_wake(worker);
 }
 
-int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)
+bool vblk_worker_wait(struct vblk_worker *worker, uint32_t timeout_ms)
 {
 	struct timespec deadline = vblk_deadline_after(timeout_ms);
-	struct vblk_park *park = vblk_park_ref(worker->park);
 	bool ended;
 	int ret = 0;
 
-	vblk_worker_ask_to_stop(worker);
 	pthread_mutex_lock(&worker->lock);
 	while (!worker->ended && ret == 0)
 		ret = pthread_cond_timedwait(&worker->ended_cond, &worker->lock, &deadline);
 	ended = worker->ended;
 	pthread_mutex_unlock(&worker->lock);
+	return ended;
+}
+
+int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_ms)
+{
+	struct vblk_park *park = vblk_park_ref(worker->park);
+	bool ended;
+
+	vblk_worker_ask_to_stop(worker);
+	ended = vblk_worker_wait(worker, timeout_ms);
 	if (!ended)
 		ended = cut_off(worker);
 	if (ended) {

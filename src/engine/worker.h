@@ -28,6 +28,9 @@ VBLK_MUST_USE int vblk_worker_start(const struct vblk_drain_config *config,
 /* Asks the worker to end, without waiting; vblk_worker_stop is still to be called. */
 void vblk_worker_ask_to_stop(struct vblk_worker *worker);
 
+/* Waits for a worker that was asked to; returns whether it has ended. It is still to be stopped. */
+bool vblk_worker_wait(struct vblk_worker *worker, uint32_t timeout_ms);
+
 /*
  * Asks the worker to end, and waits for that. Returns 0: the thread is gone, all is freed.
  * -ETIMEDOUT: it did not end in time, its lease on the guest is revoked, and it frees itself when

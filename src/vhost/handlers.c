@@ -272,7 +272,7 @@ HANDLER(set_vring_kick)
 	vblk_vhost_ring_stop(ring, session->export->stop_timeout_ms);
 	ret = vblk_vhost_ring_set_kick(ring, vblk_vhost_channel_take_fd(&session->channel, 0));
 	if (ret < 0) {
-		*reason = "the kick is no descriptor that can be waited for";
+		*reason = "the kick is no eventfd";
 		return ret;
 	}
 	return vblk_vhost_session_start_rings(session, reason);
@@ -289,7 +289,7 @@ static int replace_fd(struct vblk_vhost_session *session, const struct vblk_vhos
 		return ret;
 	if (message->ring_fd.has_fd)
 		fd = vblk_vhost_channel_take_fd(&session->channel, 0);
-	*reason = "the descriptor cannot take the place of the former one";
+	*reason = "the descriptor is no eventfd and no socket";
 	return set(ring, fd);
 }
 

@@ -18,11 +18,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/eventfd.h"
 #include "base/log.h"
 #include "device/config.h"
+
+/* How long a worker may wait for its call descriptor once it has to stop. */
+#define LOOK_AT_CALL_MS 20u
 
 struct vblk_vhost_ring_life {
 	atomic_uint refs;
@@ -268,9 +272,24 @@ static int make_nonblocking(int fd)
 	return 0;
 }
 
+/*
+ * What a worker may write to: an eventfd, or a socket, which user-mode Linux has in its place. The
+ * front end can make either of them block, and get its worker stuck; then make_room() helps.
+ */
+static int check_call(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISSOCK(st.st_mode) ? 0 : vblk_eventfd_check(fd);
+}
+
+/* A worker reads its kick and never waits in that: an eventfd can be read so, whatever its flags.
+ */
 int vblk_vhost_ring_set_kick(struct vblk_vhost_ring *ring, int fd)
 {
-	int ret = make_nonblocking(fd);
+	int ret = vblk_eventfd_check(fd);
 
 	if (ret < 0) {
 		close(fd);
@@ -292,6 +311,8 @@ static int put_in_place(int place, int fd)
 	if (fd < 0)
 		ret = vblk_eventfd_create(&fd);
 	else
+		ret = check_call(fd);
+	if (ret == 0)
 		ret = make_nonblocking(fd);
 	if (ret == 0 && dup3(fd, place, O_CLOEXEC) < 0)
 		ret = -errno;
@@ -467,14 +488,38 @@ void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring)
 		vblk_worker_ask_to_stop(ring->worker);
 }
 
+/*
+ * Waits as long as it takes, up to the timeout. A front end that fills its call descriptor and
+ * makes it block could have us wait that long whenever it likes; so every now and then we make room
+ * there.
+ */
+static uint32_t wait_for_worker(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
+{
+	uint32_t left = timeout_ms;
+
+	while (left > 0) {
+		uint32_t turn = left < LOOK_AT_CALL_MS ? left : LOOK_AT_CALL_MS;
+
+		if (vblk_worker_wait(ring->worker, turn))
+			break;
+		vblk_eventfd_make_room(ring->port->irq_fd);
+		vblk_eventfd_make_room(ring->port->err_fd);
+		left -= turn;
+	}
+	return left;
+}
+
 void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
 {
 	struct vblk_worker *worker = ring->worker;
+	uint32_t left;
 
 	if (!worker)
 		return;
+	vblk_worker_ask_to_stop(worker);
+	left = wait_for_worker(ring, timeout_ms);
 	ring->worker = NULL;
-	if (vblk_worker_stop(worker, timeout_ms) == 0) {
+	if (vblk_worker_stop(worker, left) == 0) {
 		ring->base = ring->life->next_avail;
 		ring->broken = ring->life->poisoned;
 		life_unref(ring->life);

@@ -83,7 +83,10 @@ bool vblk_vhost_ring_is_free(struct vblk_vhost_ring *ring);
 /* Whether ring->base is right, while no worker runs: what an abandoned one does, nobody knows. */
 bool vblk_vhost_ring_knows_base(struct vblk_vhost_ring *ring);
 
-/* New descriptors, taken over; -1 for none. Each returns 0 or a negative errno. */
+/*
+ * New descriptors, taken over; -1 for none. Each returns 0 or a negative errno: -EINVAL for what is
+ * no eventfd (call and error may be sockets).
+ */
 VBLK_MUST_USE int vblk_vhost_ring_set_kick(struct vblk_vhost_ring *ring, int fd);
 VBLK_MUST_USE int vblk_vhost_ring_set_call(struct vblk_vhost_ring *ring, int fd);
 VBLK_MUST_USE int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd);

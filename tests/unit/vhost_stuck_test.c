@@ -2,13 +2,14 @@
 /*
  * Disks that hang: a worker that does not come back from one is given up when its ring has to stop.
  * What its ring, its disk and the next front end have of that, and what they have when the call
- * returns after all.
+ * returns after all. And front ends whose descriptors hang, which is no reason to wait for them.
  */
 #include "disk.h"
 #include "process.h"
 #include "vhost_front.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #define FILL	  0xab
 #define SECTOR	  VBLK_SECTOR_SIZE
 #define STUCK_MS  200u
+#define LONG_MS	  30000u
 
 struct scene {
 	struct front_host host;
@@ -51,13 +53,12 @@ static void note_loss(void *context, int error)
 	scene->losses++;
 }
 
-/* The first read of each ring hangs; the others are served. */
-static struct front *begin(struct scene *scene, unsigned queues)
+static struct front *begin_with(struct scene *scene, unsigned queues, uint32_t stop_timeout_ms,
+				const struct vblk_faulty_rule *rules, size_t count)
 {
-	static const struct vblk_faulty_rule rule = FAULT(PREADV, HANG, .count = 1);
 	const struct vblk_vhost_server_options options = {
 		.device = {
-			.stop_timeout_ms = STUCK_MS,
+			.stop_timeout_ms = stop_timeout_ms,
 			.worker_lost = note_loss,
 			.worker_lost_context = scene,
 		},
@@ -66,11 +67,19 @@ static struct front *begin(struct scene *scene, unsigned queues)
 
 	memset(scene, 0, sizeof(*scene));
 	scene->fds = process_fds();
-	scene->hanging = disk_create_faulty(DISK_SIZE, FILL, &rule, 1);
+	scene->hanging = disk_create_faulty(DISK_SIZE, FILL, rules, count);
 	front_host_start(&scene->host, &options, scene->hanging);
 	scene->disk = vblk_disk_ref(vblk_vhost_server_disk(scene->host.server));
 	front_open(&scene->front, &scene->host);
 	return &scene->front;
+}
+
+/* The first read hangs; the others are served. */
+static struct front *begin(struct scene *scene, unsigned queues)
+{
+	static const struct vblk_faulty_rule rule = FAULT(PREADV, HANG, .count = 1);
+
+	return begin_with(scene, queues, STUCK_MS, &rule, 1);
 }
 
 /* Slot 0 of ring 0 hangs in the disk. */
@@ -339,6 +348,86 @@ static void test_ring_that_starts_when_its_worker_has_ended_minds_the_pause(void
 	end(&scene);
 }
 
+/* ---- descriptors of the front end that hang ---- */
+
+static void let_block(int fd)
+{
+	assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK), 0);
+}
+
+/* Serves a request whose interrupt gets the worker stuck, and stops the ring. */
+static void stop_behind_a_call_that_blocks(struct scene *scene)
+{
+	struct front *f = &scene->front;
+
+	front_offer(f, 0, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
+	front_kick(f, 0);
+	while (front_used_idx(f, 0) == 0)
+		;
+	assert_int_equal(front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 0), 0);
+	assert_int_equal(scene->losses, 0);
+	assert_int_equal(vblk_disk_abandoned(scene->disk), 0);
+	assert_int_equal(front_get_base(f, 0), 1);
+}
+
+static void test_call_that_blocks_does_not_hold_up_the_stop(void **state)
+{
+	const uint64_t most = UINT64_MAX - 1;
+	struct scene scene;
+	struct front *f = begin_with(&scene, 1, LONG_MS, NULL, 0);
+
+	(void)state;
+	front_start(f, 1);
+	assert_true(front_wait_fd(f->ring[0].call_fd)); /* that of the start */
+	assert_int_equal(write(f->ring[0].call_fd, &most, sizeof(most)), sizeof(most));
+	let_block(f->ring[0].call_fd);
+	stop_behind_a_call_that_blocks(&scene);
+	/* And it was told after all. */
+	assert_int_equal(vblk_eventfd_clear(f->ring[0].call_fd), 1);
+	end(&scene);
+}
+
+static void test_call_that_is_a_socket_may_be_full_too(void **state)
+{
+	struct scene scene;
+	struct front *f = begin_with(&scene, 1, LONG_MS, NULL, 0);
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	front_start(f, 1);
+	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_CALL, 0, pair[1]), 0);
+	while (send(pair[1], &(uint64_t){ 1 }, sizeof(uint64_t), MSG_DONTWAIT) > 0)
+		;
+	let_block(pair[1]);
+	stop_behind_a_call_that_blocks(&scene);
+	close(pair[0]);
+	close(pair[1]);
+	end(&scene);
+}
+
+static void test_descriptors_have_to_be_eventfds(void **state)
+{
+	struct scene scene;
+	struct front *f = begin_with(&scene, 1, LONG_MS, NULL, 0);
+	int pipe_fds[2], pair[2];
+
+	(void)state;
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	front_start(f, 1);
+	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_CALL, 0, pipe_fds[1]), EINVAL);
+	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_ERR, 0, f->memory_fd), EINVAL);
+	assert_int_equal(front_do(f, 0, 0, VIRTIO_BLK_T_IN, 0, SECTOR), VIRTIO_BLK_S_OK);
+	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_KICK, 0, pipe_fds[0]), EINVAL);
+	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_KICK, 0, pair[0]), EINVAL);
+	for (unsigned i = 0; i < 2; i++) {
+		close(pipe_fds[i]);
+		close(pair[i]);
+	}
+	end(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +443,9 @@ int main(void)
 		cmocka_unit_test(test_server_may_go_before_the_worker),
 		cmocka_unit_test(test_disk_is_not_at_rest_while_an_abandoned_call_may_still_land),
 		cmocka_unit_test(test_ring_that_starts_when_its_worker_has_ended_minds_the_pause),
+		cmocka_unit_test(test_call_that_blocks_does_not_hold_up_the_stop),
+		cmocka_unit_test(test_call_that_is_a_socket_may_be_full_too),
+		cmocka_unit_test(test_descriptors_have_to_be_eventfds),
 	};
 
 	return cmocka_run_group_tests(tests, setup_group, NULL);
