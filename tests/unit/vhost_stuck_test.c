@@ -396,6 +396,7 @@ static void test_call_that_is_a_socket_may_be_full_too(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	front_start(f, 1);
+	assert_true(front_wait_fd(f->ring[0].call_fd)); /* that of the start */
 	assert_int_equal(front_put_ring_fd(f, VBLK_VHOST_SET_VRING_CALL, 0, pair[1]), 0);
 	while (send(pair[1], &(uint64_t){ 1 }, sizeof(uint64_t), MSG_DONTWAIT) > 0)
 		;
