@@ -487,6 +487,86 @@ static void test_Q4_available_ring_that_starts_in_a_hole(void **state)
 	ram_destroy(&rig.ram);
 }
 
+/* Takes heads 0 to 3, and gives back those of `given`. */
+static void take_four(struct rig *rig, uint16_t size, const uint16_t *given, size_t count)
+{
+	rig_create(rig, size);
+	for (uint16_t i = 0; i < 4; i++) {
+		offer(rig, i, i);
+		expect_pop(rig, 1, i);
+	}
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(vblk_queue_push(&rig->queue, given[i], 1), 0);
+}
+
+/* Rules: D-JOURNAL */
+static void test_behind_are_the_last_that_are_all_not_given_back(void **state)
+{
+	static const struct {
+		uint16_t given[4];
+		size_t count;
+		uint16_t behind;
+	} cases[] = {
+		{ { 0 }, 0, 4 },    { { 0 }, 1, 3 },	   { { 1 }, 1, 2 },
+		{ { 3 }, 1, 0 },    { { 0, 1, 2 }, 3, 1 }, { { 2, 0, 1, 3 }, 4, 0 },
+		{ { 1, 0 }, 2, 2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(cases); i++) {
+		for (uint16_t size = 4; size <= 16; size = (uint16_t)(size * 4)) {
+			struct rig rig;
+
+			take_four(&rig, size, cases[i].given, cases[i].count);
+			assert_int_equal(vblk_queue_behind(&rig.queue), cases[i].behind);
+			ram_destroy(&rig.ram);
+		}
+	}
+}
+
+/* Head 1 was given back at index 1 and is not at index 4. Rules: D-JOURNAL */
+static void test_head_that_came_again_is_behind_once(void **state)
+{
+	static const uint16_t given[] = { 2, 3, 1 };
+	struct rig rig;
+
+	(void)state;
+	take_four(&rig, 16, given, 3);
+	offer(&rig, 4, 1);
+	expect_pop(&rig, 1, 1);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 1);
+	offer(&rig, 5, 3);
+	expect_pop(&rig, 1, 3);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 2);
+	vblk_queue_undo_pop(&rig.queue, 3);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 1);
+	ram_destroy(&rig.ram);
+}
+
+/* What another took is in the ring; what cannot be read is nobody's. Rules: D-JOURNAL */
+static void test_heads_of_another_are_recalled_from_the_ring(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_create(&rig, 16);
+	for (uint16_t i = 0; i < 3; i++)
+		offer(&rig, i, (uint16_t)(i + 5));
+	vblk_queue_adopt(&rig.queue, 6);
+	vblk_queue_adopt(&rig.queue, 7);
+	vblk_queue_recall(&rig.queue, 1, 3);
+	vblk_queue_continue(&rig.queue, 3, 1);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 2);
+	vblk_queue_recall(&rig.queue, 3, 2);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 2);
+	start_at(&rig, 16, 0x8000, USED);
+	vblk_queue_adopt(&rig.queue, 0);
+	vblk_queue_recall(&rig.queue, 0, 1);
+	vblk_queue_continue(&rig.queue, 1, 0);
+	assert_int_equal(vblk_queue_behind(&rig.queue), 0);
+	ram_destroy(&rig.ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +593,9 @@ int main(void)
 		cmocka_unit_test(test_Q4_rings_over_two_regions),
 		cmocka_unit_test(test_Q4_rings_that_end_in_a_hole),
 		cmocka_unit_test(test_Q4_available_ring_that_starts_in_a_hole),
+		cmocka_unit_test(test_behind_are_the_last_that_are_all_not_given_back),
+		cmocka_unit_test(test_head_that_came_again_is_behind_once),
+		cmocka_unit_test(test_heads_of_another_are_recalled_from_the_ring),
 	};
 
 	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
