@@ -419,8 +419,8 @@ static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 	if (stuck == 0)
 		return CMD_OK;
 	cmd_complain(NAME,
-		     "disk '%s': ends with %u calls to the file that have not returned: what they "
-		     "write may or may not be there",
+		     "disk '%s': ends before all calls to the file have returned (%u have not): "
+		     "what they write may or may not be there",
 		     disk->name, stuck);
 	return CMD_FAILED;
 }
