@@ -238,15 +238,16 @@ static bool is_on_disk(const struct vblk_range *range, uint64_t capacity_bytes)
 static bool step_on(const struct vblk_io *io, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
-	const struct vblk_range *range = &request->range[flight->range];
+	const struct vblk_range *range;
 
 	while (flight->range_left == 0) {
-		if (++flight->range >= request->range_count)
+		if (flight->ranges_begun == request->range_count)
 			return make_stable(io, flight);
-		range = &request->range[flight->range];
+		range = &request->range[flight->ranges_begun++];
 		flight->range_offset = range->sector * VBLK_SECTOR_SIZE;
 		flight->range_left = (uint64_t)range->sectors * VBLK_SECTOR_SIZE;
 	}
+	range = &request->range[flight->ranges_begun - 1];
 	flight->step_left = vblk_min_u64(flight->range_left, VBLK_RANGE_STEP_MAX);
 	flight->call = (struct vblk_call){
 		.op = flight->leg == VBLK_LEG_DISCARD ? VBLK_CALL_DISCARD : VBLK_CALL_WRITE_ZEROES,
@@ -269,7 +270,7 @@ static bool start_ranges(const struct vblk_io *io, struct vblk_flight *flight, e
 	}
 	flight->leg = leg;
 	flight->transfer.what = what;
-	flight->range = UINT16_MAX; /* before the first */
+	flight->ranges_begun = 0;
 	flight->range_left = 0;
 	return step_on(io, flight);
 }

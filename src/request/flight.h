@@ -48,7 +48,7 @@ struct vblk_flight {
 	struct vblk_flight *next_spare;
 
 	/* DISCARD and WRITE_ZEROES: what is left of the range in hand. */
-	uint16_t range;
+	uint16_t ranges_begun;
 	uint64_t range_offset;
 	uint64_t range_left;
 	uint64_t step_left; /* of the step in hand */
