@@ -19,11 +19,11 @@ static void mark_page(const struct vblk_dirty_log *log, uint64_t page)
 		__atomic_fetch_or(byte, bit, __ATOMIC_RELEASE);
 }
 
-void vblk_dirty_mark(const struct vblk_dirty_log *log, uint64_t address, uint64_t length)
+void vblk_dirty_mark_pages(const struct vblk_dirty_log *log, uint64_t address, uint64_t length)
 {
 	uint64_t last;
 
-	if (!log || length == 0)
+	if (length == 0)
 		return;
 	if (__builtin_add_overflow(address, length - 1, &last))
 		last = UINT64_MAX;

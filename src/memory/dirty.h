@@ -22,7 +22,15 @@ struct vblk_dirty_log {
 	uint64_t bytes;
 };
 
+/* As vblk_dirty_mark, where there is a log. */
+void vblk_dirty_mark_pages(const struct vblk_dirty_log *log, uint64_t address, uint64_t length);
+
 /* Marks the pages of `length` bytes from guest-physical `address` on; none if `log` is NULL. */
-void vblk_dirty_mark(const struct vblk_dirty_log *log, uint64_t address, uint64_t length);
+static inline void vblk_dirty_mark(const struct vblk_dirty_log *log, uint64_t address,
+				   uint64_t length)
+{
+	if (log)
+		vblk_dirty_mark_pages(log, address, length);
+}
 
 #endif

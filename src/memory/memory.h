@@ -18,6 +18,7 @@
 #ifndef VBLK_MEMORY_MEMORY_H
 #define VBLK_MEMORY_MEMORY_H
 
+#include <errno.h>
 #include <vblk/memory.h>
 
 #include "base/sigbus.h"
@@ -78,7 +79,7 @@ const struct vblk_memory_region *vblk_memory_view_find(struct vblk_memory_view *
 
 /*
  * The host address of guest-physical `address`, and in *piece how many of the `length` bytes
- * (at least 1) from there on lie in the same region. NULL: `address` is not mapped.
+ * (at least 1) from there on lie in the same region. NULL and 0: `address` is not mapped.
  */
 static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64_t address,
 					   uint64_t length, uint64_t *piece)
@@ -88,8 +89,10 @@ static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64
 
 	if (!region || address < region->start || address > region->last) {
 		region = vblk_memory_view_find(view, address);
-		if (!region)
+		if (!region) {
+			*piece = 0;
 			return NULL;
+		}
 	}
 	room = region->last - address; /* one less than the bytes to the end */
 	*piece = length - 1 <= room ? length : room + 1;
@@ -106,6 +109,38 @@ VBLK_MUST_USE int vblk_memory_copy_in(struct vblk_memory_view *view, void *to, u
 				      uint64_t length);
 VBLK_MUST_USE int vblk_memory_copy_out(struct vblk_memory_view *view, uint64_t address,
 				       const void *from, uint64_t length);
+
+/*
+ * As vblk_memory_copy_in for 16 bytes, in the order in which they lie there. The usual structure of
+ * the protocol is aligned and lies where the last one did: two loads.
+ */
+VBLK_MUST_USE static inline int vblk_memory_copy_in_16(struct vblk_memory_view *view,
+						       uint64_t to[2], uint64_t address)
+{
+	const struct vblk_memory_region *region = view->recent;
+	const uint64_t *words;
+
+	if (!region || address < region->start || address > region->last || address % 16 != 0)
+		return vblk_memory_copy_in(view, to, address, 16);
+	words = (const uint64_t *)(const void *)(region->host + (address - region->start));
+	to[0] = __atomic_load_n(&words[0], __ATOMIC_RELAXED);
+	to[1] = __atomic_load_n(&words[1], __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* As vblk_memory_copy_out for one byte. */
+VBLK_MUST_USE static inline int vblk_memory_put_byte(struct vblk_memory_view *view,
+						     uint64_t address, uint8_t value)
+{
+	uint64_t piece;
+	uint8_t *guest = vblk_memory_view_at(view, address, 1, &piece);
+
+	if (!guest)
+		return -EFAULT;
+	__atomic_store_n(guest, value, __ATOMIC_RELAXED);
+	vblk_dirty_mark(view->dirty, address, 1);
+	return 0;
+}
 
 /* Stores `length` zero bytes at `address`. Returns 0 or -EFAULT, as above. */
 VBLK_MUST_USE int vblk_memory_zero(struct vblk_memory_view *view, uint64_t address,

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/inline.h"
 #include "base/le.h"
 
 #define AVAIL_IDX  2u
@@ -55,26 +56,33 @@ static void window_open(struct vblk_queue_window *window, struct vblk_memory_vie
 	window->length = window->host ? piece : 0;
 }
 
-/*
- * The host address of `size` bytes (2 or 4, naturally aligned) at `offset` in a ring area. Aligned
- * values never straddle regions, so one region holds them or nothing does.
- */
-static void *ring_at(struct vblk_queue *queue, const struct vblk_queue_window *window,
-		     uint64_t offset, uint64_t size)
+VBLK_NEVER_INLINE void *ring_by_map(struct vblk_queue *queue,
+				    const struct vblk_queue_window *window, uint64_t offset,
+				    uint64_t size)
 {
 	uint64_t address, piece;
 	void *host;
 
-	if (offset + size <= window->length)
-		return window->host + offset;
 	if (!vblk_add_u64(window->address, offset, &address))
 		return NULL;
 	host = vblk_memory_view_at(&queue->view, address, size, &piece);
-	return host && piece == size ? host : NULL;
+	return piece == size ? host : NULL;
 }
 
-static int load16(struct vblk_queue *queue, const struct vblk_queue_window *window, uint64_t offset,
-		  uint16_t *value)
+/*
+ * The host address of `size` bytes (2 or 4, naturally aligned) at `offset` in a ring area. Aligned
+ * values never straddle regions, so one region holds them or nothing does.
+ */
+VBLK_ALWAYS_INLINE void *ring_at(struct vblk_queue *queue, const struct vblk_queue_window *window,
+				 uint64_t offset, uint64_t size)
+{
+	if (__builtin_expect(offset + size <= window->length, true))
+		return window->host + offset;
+	return ring_by_map(queue, window, offset, size);
+}
+
+VBLK_ALWAYS_INLINE int load16(struct vblk_queue *queue, const struct vblk_queue_window *window,
+			      uint64_t offset, uint16_t *value)
 {
 	const uint16_t *at = ring_at(queue, window, offset, sizeof(*at));
 
@@ -84,8 +92,8 @@ static int load16(struct vblk_queue *queue, const struct vblk_queue_window *wind
 	return 0;
 }
 
-static int store16(struct vblk_queue *queue, const struct vblk_queue_window *window,
-		   uint64_t offset, uint16_t value)
+VBLK_ALWAYS_INLINE int store16(struct vblk_queue *queue, const struct vblk_queue_window *window,
+			       uint64_t offset, uint16_t value)
 {
 	uint16_t *at = ring_at(queue, window, offset, sizeof(*at));
 
@@ -96,8 +104,8 @@ static int store16(struct vblk_queue *queue, const struct vblk_queue_window *win
 	return 0;
 }
 
-static int store32(struct vblk_queue *queue, const struct vblk_queue_window *window,
-		   uint64_t offset, uint32_t value)
+VBLK_ALWAYS_INLINE int store32(struct vblk_queue *queue, const struct vblk_queue_window *window,
+			       uint64_t offset, uint32_t value)
 {
 	uint32_t *at = ring_at(queue, window, offset, sizeof(*at));
 
@@ -105,25 +113,6 @@ static int store32(struct vblk_queue *queue, const struct vblk_queue_window *win
 		return -EFAULT;
 	__atomic_store_n(at, htole32(value), __ATOMIC_RELAXED);
 	vblk_dirty_mark(queue->view.dirty, window->address + offset, sizeof(*at));
-	return 0;
-}
-
-int vblk_desc_read(struct vblk_memory_view *view, uint64_t table, uint32_t index,
-		   struct vblk_desc *desc)
-{
-	uint8_t raw[sizeof(struct vring_desc)];
-	uint64_t address;
-	int ret;
-
-	if (!vblk_add_u64(table, (uint64_t)index * sizeof(raw), &address))
-		return -EFAULT;
-	ret = vblk_memory_copy_in(view, raw, address, sizeof(raw));
-	if (ret < 0)
-		return ret;
-	desc->addr = vblk_le64_get(raw + offsetof(struct vring_desc, addr));
-	desc->len = vblk_le32_get(raw + offsetof(struct vring_desc, len));
-	desc->flags = vblk_le16_get(raw + offsetof(struct vring_desc, flags));
-	desc->next = vblk_le16_get(raw + offsetof(struct vring_desc, next));
 	return 0;
 }
 

@@ -14,6 +14,10 @@
 #ifndef VBLK_QUEUE_QUEUE_H
 #define VBLK_QUEUE_QUEUE_H
 
+#include <endian.h>
+#include <linux/virtio_ring.h>
+
+#include "base/checked.h"
 #include "memory/memory.h"
 
 /* The longest ring that can be served. What a transport offers is its own affair. */
@@ -58,9 +62,43 @@ struct vblk_desc {
 	uint16_t next;
 };
 
+/*
+ * A descriptor as the two words that it is in its table, in host byte order: address; then length,
+ * flags and next. Returns 0 or -EFAULT.
+ */
+VBLK_MUST_USE static inline int vblk_desc_read_words(struct vblk_memory_view *view, uint64_t table,
+						     uint32_t index, uint64_t words[2])
+{
+	uint64_t address;
+	int ret;
+
+	if (!vblk_add_u64(table, (uint64_t)index * sizeof(struct vring_desc), &address))
+		return -EFAULT;
+	ret = vblk_memory_copy_in_16(view, words, address);
+	words[0] = le64toh(words[0]);
+	words[1] = le64toh(words[1]);
+	return ret;
+}
+
+static inline void vblk_desc_unpack(const uint64_t words[2], struct vblk_desc *desc)
+{
+	desc->addr = words[0];
+	desc->len = (uint32_t)words[1];
+	desc->flags = (uint16_t)(words[1] >> 32);
+	desc->next = (uint16_t)(words[1] >> 48);
+}
+
 /* Reads descriptor `index` of the table at `table`. Returns 0 or -EFAULT. */
-VBLK_MUST_USE int vblk_desc_read(struct vblk_memory_view *view, uint64_t table, uint32_t index,
-				 struct vblk_desc *desc);
+VBLK_MUST_USE static inline int vblk_desc_read(struct vblk_memory_view *view, uint64_t table,
+					       uint32_t index, struct vblk_desc *desc)
+{
+	uint64_t words[2] = { 0, 0 };
+	int ret = vblk_desc_read_words(view, table, index, words);
+
+	if (ret == 0)
+		vblk_desc_unpack(words, desc);
+	return ret;
+}
 
 /*
  * The host-contiguous start of one ring area, so that the usual access is an addition. An access

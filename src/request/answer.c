@@ -108,7 +108,7 @@ static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_reques
 {
 	int ret;
 
-	ret = vblk_memory_copy_out(&drain->queue.view, request->status_addr, &answer.status, 1);
+	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, answer.status);
 	if (ret < 0) {
 		vblk_lease_release(&drain->lease);
 		vblk_io_log(&drain->io, request, &answer);

@@ -73,6 +73,28 @@ static int check_rest(struct vblk_iovecs *iovecs)
 	return ret;
 }
 
+/* The usual request: one segment, in one piece. */
+static bool start_simple(struct vblk_iovecs *iovecs)
+{
+	const struct vblk_segment *segment = &iovecs->request->segment[0];
+	uint64_t piece;
+	uint8_t *host;
+
+	if (iovecs->request->segment_count != 1 || segment->len > VBLK_IOVEC_BYTES_MAX ||
+	    segment->len - 1 > UINT64_MAX - segment->addr)
+		return false;
+	host = vblk_memory_view_at(iovecs->view, segment->addr, segment->len, &piece);
+	if (piece != segment->len)
+		return false;
+	iovecs->segment = 1;
+	iovecs->offset = 0;
+	iovecs->first = 0;
+	iovecs->count = 1;
+	iovecs->bytes = piece;
+	iovecs->vec[0] = (struct iovec){ host, piece };
+	return true;
+}
+
 int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *request,
 		      struct vblk_memory_view *view)
 {
@@ -80,6 +102,8 @@ int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *req
 
 	iovecs->request = request;
 	iovecs->view = view;
+	if (start_simple(iovecs))
+		return 0;
 	iovecs->segment = 0;
 	iovecs->offset = 0;
 	ret = refill(iovecs);
@@ -89,6 +113,10 @@ int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *req
 void vblk_iovecs_advance(struct vblk_iovecs *iovecs, uint64_t done)
 {
 	iovecs->bytes -= done;
+	if (iovecs->bytes == 0) {
+		iovecs->count = 0;
+		done = 0;
+	}
 	while (iovecs->count > 0 && done >= iovecs->vec[iovecs->first].iov_len) {
 		done -= iovecs->vec[iovecs->first].iov_len;
 		iovecs->first++;

@@ -6,6 +6,7 @@
  */
 #include "request/request.h"
 
+#include <endian.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
 
@@ -53,19 +54,23 @@ static const char *find_status(const struct vblk_chain *chain, uint64_t *address
 	return NULL;
 }
 
+struct header {
+	uint32_t type;
+	uint64_t sector;
+};
+
 /* How far the header reaches: `index` descriptors whole, and `offset` bytes of the next. */
 struct cut {
 	uint16_t index;
 	uint32_t offset;
 };
 
-/* Collects the header from the readable bytes at the start. Returns what is wrong, or NULL. */
-static const char *read_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
-			       uint8_t header[HEADER_SIZE], struct cut *cut)
+/* A header that is cut into several descriptors. Returns what is wrong, or NULL. */
+static const char *collect_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
+				  uint8_t *header, struct cut *cut)
 {
 	uint32_t have = 0;
 
-	*cut = (struct cut){ 0, 0 };
 	for (uint16_t i = 0; i < chain->count && have < HEADER_SIZE; i++) {
 		const struct vblk_desc *desc = &chain->desc[i];
 		uint32_t part = (uint32_t)vblk_min_u64(desc->len, HEADER_SIZE - have);
@@ -86,6 +91,27 @@ static const char *read_header(const struct vblk_chain *chain, struct vblk_memor
 			return "header is not in guest memory";
 		have += part;
 	}
+	return NULL;
+}
+
+/* The header is the first readable bytes, nearly always a descriptor of its own. */
+static const char *read_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
+			       struct header *header, struct cut *cut)
+{
+	const struct vblk_desc *first = &chain->desc[0];
+	uint64_t raw[2];
+	const char *wrong = NULL;
+
+	*cut = (struct cut){ 0, HEADER_SIZE };
+	if (is_writable(first) || first->len < HEADER_SIZE)
+		wrong = collect_header(chain, view, (uint8_t *)raw, cut);
+	else if (vblk_memory_copy_in_16(view, raw, first->addr) < 0)
+		wrong = "header is not in guest memory";
+	if (wrong)
+		return wrong;
+	/* Type, 32 bits that nobody uses any more, and the sector; all little-endian. */
+	header->type = (uint32_t)le64toh(raw[0]);
+	header->sector = le64toh(raw[1]);
 	return NULL;
 }
 
@@ -255,8 +281,8 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 				       struct vblk_memory_view *view,
 				       const struct vblk_request_rules *rules)
 {
-	uint8_t header[HEADER_SIZE];
 	struct vblk_verdict verdict;
+	struct header header;
 	const char *wrong;
 	struct data data;
 	struct cut cut;
@@ -268,11 +294,11 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 	wrong = find_status(chain, &request->status_addr);
 	if (wrong)
 		return drop(wrong);
-	wrong = read_header(chain, view, header, &cut);
+	wrong = read_header(chain, view, &header, &cut);
 	if (wrong)
 		return refuse(wrong);
-	request->type = vblk_le32_get(header + offsetof(struct virtio_blk_outhdr, type));
-	request->sector = vblk_le64_get(header + offsetof(struct virtio_blk_outhdr, sector));
+	request->type = header.type;
+	request->sector = header.sector;
 	data = collect_data(request, chain, cut);
 	if (data.wrong)
 		return refuse(data.wrong);
