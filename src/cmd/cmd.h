@@ -35,6 +35,9 @@ int cmd_bench(int argc, char **argv);
 /* vblk serve */
 int cmd_serve(int argc, char **argv);
 
+/* vblk image */
+int cmd_image(int argc, char **argv);
+
 /* vblk ctl */
 int cmd_ctl(int argc, char **argv);
 

@@ -23,6 +23,7 @@ static const struct command commands[] = {
 	{ "boot", "run a Linux kernel in a KVM microVM with virtio disks", cmd_boot },
 	{ "serve", "serve disks to virtual machine monitors over vhost-user", cmd_serve },
 	{ "bench", "measure how fast a disk is for the driver of a guest", cmd_bench },
+	{ "image", "make disk images, templates and copies of them", cmd_image },
 	{ "ctl", "look at the disks of a running vblk, and change them", cmd_ctl },
 };
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vblk image clone: a copy of an image. The original has the lock of a reader meanwhile, so that
+ * nobody who keeps to locks writes to it.
+ */
+#include "cmd/image.h"
+#include "cmd/options.h"
+#include "cmd/progress.h"
+#include "image/copy.h"
+#include "image/new_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME "image clone"
+
+struct clone {
+	enum vblk_image_existing existing;
+	bool verbose;
+	bool help;
+};
+
+enum option_id {
+	OPTION_FORCE = CMD_OPTION_FIRST,
+	OPTION_VERBOSE,
+	OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+	{ "force", no_argument, NULL, OPTION_FORCE },
+	{ "verbose", no_argument, NULL, OPTION_VERBOSE },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] =
+	"vblk image clone: make a copy of an image\n"
+	"\n"
+	"Usage:\n"
+	"  vblk image clone SOURCE PATH [--force] [--verbose]\n"
+	"\n"
+	"Where the file system can share blocks between files (btrfs, xfs), the copy is made\n"
+	"at once and takes no space. Elsewhere the bytes are copied, and holes stay holes.\n"
+	"\n"
+	"Options:\n"
+	"  --force    replace a file that exists, unless another vblk has it open\n"
+	"  --verbose  say how it was done; on a terminal that is said in any case\n"
+	"\n"
+	"Exit status:\n"
+	"  0  done\n"
+	"  1  failure while running; there is no new file, and an old one is as it was\n"
+	"  2  bad input; nothing was created or changed\n"
+	"\n"
+	"Examples:\n"
+	"  vblk image clone base.img test.img\n"
+	"  vblk image clone \"$(vblk image template btrfs:1G)\" data.img";
+
+static int take_option(void *context, int id, const char *value)
+{
+	struct clone *clone = context;
+
+	(void)value;
+	if (id == OPTION_FORCE)
+		clone->existing = VBLK_IMAGE_REPLACE;
+	else if (id == OPTION_VERBOSE)
+		clone->verbose = true;
+	else
+		clone->help = true;
+	return CMD_OK;
+}
+
+static int lock_source(int fd, const char *path, struct vblk_image_failure *failure)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+	/* A file system without locks has nobody who holds one. */
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES))
+		return 0;
+	return vblk_image_refuse(failure, "'%s' is in use: another vblk writes to it", path);
+}
+
+static int open_source(const char *path, int *fd, struct vblk_image_failure *failure)
+{
+	struct stat st;
+	int ret;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (*fd < 0)
+		return vblk_image_path_fail(failure, -errno, "open", path);
+	if (fstat(*fd, &st) < 0 || !S_ISREG(st.st_mode))
+		ret = vblk_image_refuse(failure, "'%s' is not a regular file", path);
+	else
+		ret = lock_source(*fd, path, failure);
+	if (ret)
+		close(*fd);
+	return ret;
+}
+
+/* Whether a copy would replace its own original. */
+static bool is_same(int fd, const char *path)
+{
+	struct stat one, other;
+
+	return fstat(fd, &one) == 0 && stat(path, &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
+static void say_how(const struct clone *clone, enum vblk_image_copied how, const char *host_fs)
+{
+	if (!clone->verbose && isatty(STDERR_FILENO) != 1)
+		return;
+	if (how == VBLK_IMAGE_REFLINKED)
+		cmd_complain(NAME, "shares its blocks with the original");
+	else if (how == VBLK_IMAGE_COPIED)
+		cmd_complain(NAME, "copied: no reflinks on %s", host_fs);
+	else
+		cmd_complain(NAME, "copied: the files are on different file systems");
+}
+
+static int make(const struct clone *clone, const char *source, const char *path)
+{
+	struct vblk_image_failure failure;
+	struct vblk_image_new_file file;
+	enum vblk_image_copied how;
+	const char *host_fs = "";
+	int from, ret = open_source(source, &from, &failure);
+
+	if (ret)
+		return cmd_image_failed(NAME, ret, &failure);
+	if (is_same(from, path))
+		ret = vblk_image_refuse(&failure, "'%s' and '%s' are the same file", source, path);
+	if (!ret)
+		ret = vblk_image_new_file_open(path, clone->existing, &file, &failure);
+	if (!ret) {
+		host_fs = vblk_image_host_fs(file.fd);
+		ret = vblk_image_copy(from, file.fd, &cmd_progress, &how, &failure);
+		if (ret)
+			vblk_image_new_file_abandon(&file);
+		else
+			ret = vblk_image_new_file_commit(&file, &failure);
+	}
+	close(from);
+	if (ret)
+		return cmd_image_failed(NAME, ret, &failure);
+	say_how(clone, how, host_fs);
+	return CMD_OK;
+}
+
+int cmd_image_clone(int argc, char **argv)
+{
+	struct clone clone = { .existing = VBLK_IMAGE_KEEP };
+	const struct cmd_options all = { NAME, long_options, take_option, &clone, &clone.help };
+	int first, status = cmd_options_take(&all, argc, argv, &first);
+
+	if (!status && clone.help) {
+		puts(help);
+		return CMD_OK;
+	}
+	if (!status)
+		status = cmd_image_operands(NAME, argc - first, 2, "SOURCE PATH");
+	return status ? status : make(&clone, argv[first], argv[first + 1]);
+}
