@@ -5,8 +5,11 @@
  */
 #include "cmd/disk.h"
 
+#include "cmd/progress.h"
+#include "image/template.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -96,7 +99,7 @@ void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_optio
 
 int cmd_disk_failed(const struct cmd_disk_spec *spec, int code, char *message, size_t message_size)
 {
-	snprintf(message, message_size, "cannot make a disk of '%s': %s", spec->path,
+	snprintf(message, message_size, "cannot make a disk of '%s': %s", cmd_disk_spec_name(spec),
 		 strerror(-code));
 	/* What a user can get wrong has been checked before. */
 	return code == -EINVAL ? -EIO : code;
@@ -110,7 +113,7 @@ static int add_faults(const struct cmd_disk_spec *spec, struct vblk_backing **ba
 	int ret = vblk_faulty_create(*backing, spec->faults, spec->fault_count, NULL, &faulty);
 
 	if (ret) {
-		snprintf(message, size, "cannot make faults for '%s': %s", spec->path,
+		snprintf(message, size, "cannot make faults for '%s': %s", cmd_disk_spec_name(spec),
 			 strerror(-ret));
 		return ret == -EINVAL ? -EIO : ret;
 	}
@@ -132,9 +135,10 @@ void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms)
 	uint32_t flags = file_flags(spec);
 	uint64_t end_ns = vblk_clock_now(NULL) + timeout_ms * UINT64_C(1000000);
 	struct vblk_backing *backing;
-
 	int ret;
 
+	if (!spec->path)
+		return; /* its file is made for it */
 	while ((ret = vblk_backing_open_file(spec->path, flags, &backing)) == -EAGAIN &&
 	       vblk_clock_now(NULL) < end_ns)
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
@@ -142,20 +146,55 @@ void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms)
 		vblk_backing_unref(backing);
 }
 
+static int open_at(const struct cmd_disk_spec *spec, const char *path,
+		   struct vblk_backing **backing)
+{
+	if (spec->engine == CMD_DISK_MMAP)
+		return vblk_backing_map_file(path, file_flags(spec), backing);
+	return vblk_backing_open_file(path, file_flags(spec), backing);
+}
+
+static int open_path(const struct cmd_disk_spec *spec, struct vblk_backing **backing, char *message,
+		     size_t size)
+{
+	int ret = open_at(spec, spec->path, backing);
+
+	return ret ? open_failed(spec, ret, message, size) : 0;
+}
+
+static int open_template(const struct cmd_disk_spec *spec, struct vblk_backing **backing,
+			 char *message, size_t size)
+{
+	struct vblk_image_failure failure;
+	char path[32];
+	int fd, ret;
+
+	signal(SIGCHLD, SIG_DFL); /* or nobody could be told how the formatter ended */
+	ret = vblk_image_throw_away(spec->template_fs, spec->template_bytes, &cmd_progress, &fd,
+				    &failure);
+	if (ret) {
+		snprintf(message, size, "template=%s: %s", spec->template, failure.text);
+		return ret;
+	}
+	/* The file has no name, but what is open can be opened once more by its number. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ret = open_at(spec, path, backing);
+	close(fd);
+	return ret ? cmd_disk_failed(spec, ret, message, size) : 0;
+}
+
 int cmd_disk_open_backing(const struct cmd_disk_spec *spec, enum cmd_disk_faults faults,
 			  struct vblk_backing **backing, char *message, size_t message_size)
 {
 	struct vblk_backing *opened = NULL;
-	uint32_t flags = file_flags(spec);
 	int ret;
 
-	if (spec->engine == CMD_DISK_MMAP)
-		ret = vblk_backing_map_file(spec->path, flags, &opened);
+	if (spec->template)
+		ret = open_template(spec, &opened, message, message_size);
 	else
-		ret = vblk_backing_open_file(spec->path, flags, &opened);
-
+		ret = open_path(spec, &opened, message, message_size);
 	if (ret)
-		return open_failed(spec, ret, message, message_size);
+		return ret;
 	ret = check_size(spec, opened, message, message_size);
 	if (!ret && (spec->fault_count || faults == CMD_DISK_FAULTS_ANY_TIME))
 		ret = add_faults(spec, &opened, message, message_size);

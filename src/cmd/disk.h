@@ -7,7 +7,8 @@
 
 /*
  * Opens and locks the file of a disk and creates a device on it, whose messages of level warning
- * and above go to standard error. Nothing on disk is changed.
+ * and above go to standard error. Nothing on disk is changed, but for a template that is made in
+ * the cache; for that, SIGCHLD has its default action from then on.
  *
  * Returns 0 and a device; or a negative errno with one line of text in `message`, -EINVAL if and
  * only if what was asked for is wrong.
@@ -23,7 +24,8 @@ enum cmd_disk_faults {
 
 /*
  * Waits until nobody else has the disk's file locked, at most so long. A process that was killed
- * keeps its lock for as long as the kernel takes to finish what it had begun for it.
+ * keeps its lock for as long as the kernel takes to finish what it had begun for it. A disk from a
+ * template is nobody else's.
  */
 void cmd_disk_await(const struct cmd_disk_spec *spec, uint32_t timeout_ms);
 

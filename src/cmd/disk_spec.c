@@ -13,6 +13,7 @@
 #include "cmd/fault_spec.h"
 #include "cmd/message.h"
 #include "cmd/size.h"
+#include "cmd/template_spec.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,17 @@ struct key {
 	int (*take)(struct cmd_disk_spec *spec, const char *value,
 		    const struct cmd_message *message);
 };
+
+static int take_template(struct cmd_disk_spec *spec, const char *value,
+			 const struct cmd_message *message)
+{
+	char text[MESSAGE_SIZE];
+	const struct cmd_message why = { text, sizeof(text) };
+
+	if (cmd_template_parse(value, &spec->template_fs, &spec->template_bytes, &why))
+		return cmd_message_set(message, "template=%s", text);
+	return 0;
+}
 
 static int check_size(struct cmd_disk_spec *spec, const char *value,
 		      const struct cmd_message *message)
@@ -188,6 +200,7 @@ static int take_features(struct cmd_disk_spec *spec, const char *value,
 
 static const struct key keys[] = {
 	{ "path", KEY_STRING, false, FIELD(path), NULL },
+	{ "template", KEY_STRING, false, FIELD(template), take_template },
 	{ "ro", KEY_FLAG, false, FIELD(read_only), NULL },
 	{ "size", KEY_SIZE, false, FIELD(size), check_size },
 	{ "serial", KEY_STRING, false, FIELD(serial), check_serial },
@@ -327,8 +340,13 @@ static int check_whole(const struct cmd_disk_spec *spec, const struct cmd_messag
 	if (spec->direct && spec->engine == CMD_DISK_MMAP)
 		return cmd_message_set(message, "direct and engine=mmap exclude each other: a "
 						"mapping is the page cache");
-	if (!spec->path)
-		return cmd_message_set(message, "there is no path: path=FILE is required");
+	if (spec->path && spec->template)
+		return cmd_message_set(message, "path and template are both given: path is for a "
+						"file that is there, template for a disk of its "
+						"own; one of them is enough");
+	if (!spec->path && !spec->template)
+		return cmd_message_set(message, "there is no disk: path=FILE or template=FS:SIZE "
+						"is required");
 	ret = check_burst("iops", throttle->iops, throttle->iops_burst, message);
 	if (!ret)
 		ret = check_burst("bps", throttle->bps, throttle->bps_burst, message);
@@ -367,9 +385,15 @@ int cmd_disk_spec_parse(const char *text, struct cmd_disk_spec *spec, char *mess
 	return ret;
 }
 
+const char *cmd_disk_spec_name(const struct cmd_disk_spec *spec)
+{
+	return spec->path ? spec->path : spec->template;
+}
+
 void cmd_disk_spec_free(struct cmd_disk_spec *spec)
 {
 	free(spec->path);
+	free(spec->template);
 	free(spec->serial);
 	free(spec->faults);
 	free((void *)spec->placement.cpus);

@@ -2,12 +2,14 @@
 /*
  * The description of a disk, the same for every sub-command:
  *
- *     path=FILE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
+ *     path=FILE|template=FS:SIZE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
  *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
  *              [,features=all|base][,engine=sync|uring|mmap]
  *              [,poll-us=N][,queues=N]
  *
- *     path        the file or block device; required
+ *     path        the file or block device
+ *     template    in place of path: a disk with an empty file system (btrfs, ext4, xfs) or nothing
+ *                 (raw) on it, which is this disk's own and gone when it is closed
  *     ro          read-only, for the guest and for us
  *     size        what the guest sees, in bytes; default: the size of the file
  *     serial      what the guest reads as the disk's serial number, at most 20 bytes
@@ -38,6 +40,7 @@
 #define CMD_DISK_SPEC_H
 
 #include "backing/faulty.h"
+#include "image/fs.h"
 #include <vblk/device.h>
 
 #define CMD_SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6) */
@@ -49,7 +52,11 @@ enum cmd_disk_engine {
 };
 
 struct cmd_disk_spec {
-	char *path;   /* owned */
+	/* Of path and template one is there. */
+	char *path;	/* owned */
+	char *template; /* owned; as it was given */
+	const struct vblk_image_fs *template_fs;
+	uint64_t template_bytes;
 	char *serial; /* owned; NULL: the device's default */
 	bool read_only;
 	uint64_t size; /* bytes; 0: the size of the file */
@@ -71,6 +78,9 @@ struct cmd_disk_spec {
  */
 VBLK_MUST_USE int cmd_disk_spec_parse(const char *text, struct cmd_disk_spec *spec, char *message,
 				      size_t message_size);
+
+/* What the disk is called in messages: its path, or FS:SIZE. It points into the description. */
+const char *cmd_disk_spec_name(const struct cmd_disk_spec *spec);
 
 void cmd_disk_spec_free(struct cmd_disk_spec *spec);
 

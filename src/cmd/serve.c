@@ -65,8 +65,9 @@ static const char help[] =
 	"  --stats         print each disk's counters to standard error at the end\n"
 	"  --verbose       say on standard error when front ends come and go\n"
 	"\n"
-	"SPEC is as for vblk boot: path=FILE[,ro][,size=N][,serial=S][,iops=N]...; see\n"
-	"'vblk boot --help'. The disk is called by its serial in --control, or by its file.\n"
+	"SPEC is as for vblk boot: path=FILE|template=FS:SIZE[,ro][,size=N]...;\n"
+	"see 'vblk boot --help'. The disk is called by its serial in --control, or by its\n"
+	"file, or FS:SIZE.\n"
 	"\n"
 	"Sockets that systemd passes on (LISTEN_FDS) are used if there is neither --socket\n"
 	"nor --fd. If NOTIFY_SOCKET is set, it is told when the disks are ready.\n"
@@ -116,7 +117,8 @@ static int open_backings(struct serve *serve)
 			cmd_complain(NAME, "--disk: %s", message);
 			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
 		}
-		serve->disks[i].name = spec->serial ? spec->serial : base_name(spec->path);
+		serve->disks[i].name =
+			spec->serial ? spec->serial : base_name(cmd_disk_spec_name(spec));
 		serve->names[i] = serve->disks[i].name;
 	}
 	return CMD_OK;

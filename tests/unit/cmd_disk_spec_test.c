@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#define KEYS                                                                           \
-	"path, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features, engine, direct, poll-us, queues "                    \
+#define KEYS                                                                                     \
+	"path, template, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
+	"undeliverable, features, engine, direct, poll-us, queues "                              \
 	"(a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
@@ -156,7 +156,7 @@ static void bad_specs(void **state)
 		      "that is part of a value)" },
 		{ "path=a,", "an item is empty: write path=FILE,key=value and no comma more (two "
 			     "for one that is part of a value)" },
-		{ "ro", "there is no path: path=FILE is required" },
+		{ "ro", "there is no disk: path=FILE or template=FS:SIZE is required" },
 		{ "disk.img", "unknown key 'disk.img': the keys are " KEYS },
 		{ "path=a,colour=red", "unknown key 'colour': the keys are " KEYS },
 		{ "path=a,RO", "unknown key 'RO': the keys are " KEYS },
@@ -250,6 +250,58 @@ static void bad_placements_and_faults(void **state)
 		assert_refused(table[i].text, table[i].message);
 }
 
+static void templates(void **state)
+{
+	struct cmd_disk_spec spec;
+	char message[512] = "";
+
+	(void)state;
+	assert_int_equal(cmd_disk_spec_parse("ro,template=ext4:256M,iops=5", &spec, message,
+					     sizeof(message)),
+			 0);
+	assert_null(spec.path);
+	assert_string_equal(spec.template, "ext4:256M");
+	assert_string_equal(spec.template_fs->name, "ext4");
+	assert_int_equal(spec.template_bytes, 256 << 20);
+	assert_int_equal(spec.throttle.iops, 5);
+	assert_string_equal(cmd_disk_spec_name(&spec), "ext4:256M");
+	cmd_disk_spec_free(&spec);
+	assert_int_equal(cmd_disk_spec_parse("path=a", &spec, message, sizeof(message)), 0);
+	assert_string_equal(cmd_disk_spec_name(&spec), "a");
+	cmd_disk_spec_free(&spec);
+}
+
+static void bad_templates(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *message;
+	} table[] = {
+		{ "template=ext4:64M,path=a",
+		  "path and template are both given: path is for a file that is there, template "
+		  "for a disk of its own; one of them is enough" },
+		{ "template=ext4",
+		  "template=ext4: a file system and a size are wanted, as in ext4:256M" },
+		{ "template=ext44:1G", "template=ext44:1G: unknown file system 'ext44': btrfs, "
+				       "ext4, xfs and raw (none) are known" },
+		{ "template=averyveryverylongname:1G",
+		  "template=averyveryverylongname:1G: unknown file system "
+		  "'averyveryverylongname': btrfs, ext4, xfs and raw (none) are known" },
+		{ "template=:1G", "template=:1G: unknown file system '': btrfs, ext4, xfs and raw "
+				  "(none) are known" },
+		{ "template=xfs:", "template=xfs:: '' is no size: one like 64M or 1G is wanted" },
+		{ "template=xfs:64M", "template=xfs:64M: 67108864 bytes are too few for xfs: at "
+				      "least 300M is needed" },
+		{ "template=raw:1000", "template=raw:1000: 1000 bytes are no whole number of "
+				       "sectors: a multiple of 512 is wanted" },
+		{ "template=raw:1M,template=raw:1M", "'template' is given twice: once is enough" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++)
+		assert_refused(table[i].text, table[i].message);
+}
+
 static void message_is_cut_to_its_room(void **state)
 {
 	struct cmd_disk_spec spec;
@@ -268,6 +320,8 @@ int main(void)
 		cmocka_unit_test(good_specs),
 		cmocka_unit_test(bad_specs),
 		cmocka_unit_test(bad_placements_and_faults),
+		cmocka_unit_test(templates),
+		cmocka_unit_test(bad_templates),
 		cmocka_unit_test(message_is_cut_to_its_room),
 	};
 
