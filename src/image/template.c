@@ -134,15 +134,14 @@ static int obtain(const struct wish *wish, int *fd, struct vblk_image_failure *f
 
 	vblk_image_progress_begin(&progress, wish->events);
 	while ((ret = find(wish, fd)) != 0) {
+		const uint64_t waited_ms = vblk_image_progress_ms(&progress);
+
 		ret = vblk_image_cache_lock(&wish->cache, wish->key, &lock_fd, &holder);
-		if (ret != -EWOULDBLOCK)
-			break;
-		if (vblk_image_progress_ms(&progress) >= VBLK_IMAGE_WAIT_MS)
+		if (ret != -EWOULDBLOCK || waited_ms >= VBLK_IMAGE_WAIT_MS)
 			break;
 		vblk_image_progress_tell(&progress, "waiting for process %ld, which makes %s",
 					 (long)holder, wish->text);
 		nanosleep(&look, NULL);
-		ret = 0;
 	}
 	vblk_image_progress_end(&progress);
 	if (ret == -EWOULDBLOCK)

@@ -209,12 +209,23 @@ static void test_I7_a_template_that_was_written_to_is_none(void **state)
 
 static void test_I7_a_template_whose_moment_is_another_is_none(void **state)
 {
-	static const struct timespec times[2] = { { 1, 0 }, { 1, 0 } };
+	struct timespec times[2] = { { 0, UTIME_OMIT } };
+	struct stat st;
 
 	(void)state;
 	publish("k", "one");
+	assert_int_equal(stat(in_scratch("templates/k/template.img"), &st), 0);
+	times[1] = st.st_mtim;
+	times[1].tv_sec--;
 	assert_int_equal(utimensat(AT_FDCWD, in_scratch("templates/k/template.img"), times, 0), 0);
 	assert_missing("k", "ext4", MIB);
+	times[1] = st.st_mtim;
+	times[1].tv_nsec ^= 1;
+	assert_int_equal(utimensat(AT_FDCWD, in_scratch("templates/k/template.img"), times, 0), 0);
+	assert_missing("k", "ext4", MIB);
+	times[1] = st.st_mtim;
+	assert_int_equal(utimensat(AT_FDCWD, in_scratch("templates/k/template.img"), times, 0), 0);
+	assert_found("k", "one");
 }
 
 static void test_I7_a_template_without_its_stamp_is_none(void **state)

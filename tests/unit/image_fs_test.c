@@ -38,7 +38,7 @@ static void test_I1_sizes_are_whole_sectors_and_large_enough(void **state)
 	struct vblk_image_failure failure;
 
 	(void)state;
-	assert_string_equal(refusal("raw", 513), "513 bytes are no whole number of sectors: a "
+	assert_string_equal(refusal("raw", 768), "768 bytes are no whole number of sectors: a "
 						 "multiple of 512 is wanted");
 	assert_string_equal(refusal("raw", 0), "0 bytes are too few for raw: at least 512 is "
 					       "needed");

@@ -183,6 +183,32 @@ static void test_I8_many_processes_make_it_once(void **state)
 	assert_int_equal(names(), 1);
 }
 
+/* Somebody else makes the template between our look for it and our lock. */
+static uint64_t make_meanwhile(void *context)
+{
+	unsigned int *looks = context;
+	struct vblk_image_template template;
+
+	if (++*looks == 2) {
+		open_one(&template);
+		vblk_image_template_close(&template);
+	}
+	return 0;
+}
+
+static void test_I8_with_the_lock_it_is_looked_for_once_more(void **state)
+{
+	unsigned int looks = 0;
+	struct vblk_image_events events = { NULL, NULL, { make_meanwhile, &looks } };
+	struct vblk_image_template template;
+
+	(void)state;
+	assert_int_equal(vblk_image_template_open(ext4(), SIZE, &events, &template, &failure), 0);
+	assert_int_equal(looks, 2);
+	assert_int_equal(times_made(), 1);
+	vblk_image_template_close(&template);
+}
+
 /* Time stands still but for 200 s with each look at the clock. */
 static uint64_t leap(void *context)
 {
@@ -227,6 +253,7 @@ static void test_I8_waiting_has_an_end_and_says_for_whom(void **state)
 		 (long)getpid());
 	assert_string_equal(seen.line, expected);
 	assert_non_null(strstr(failure.text, "waited 600 s for process"));
+	assert_true(seen.time < 1600 * VBLK_NSEC_PER_SEC);
 	assert_int_equal(times_made(), 0);
 	close(lock_fd);
 	vblk_image_cache_close(&cache);
@@ -315,6 +342,7 @@ int main(void)
 		scratch_test(test_I9_a_formatter_that_fails_leaves_nothing),
 		scratch_test(test_I9_what_is_no_such_file_system_is_not_published),
 		scratch_test(test_I8_many_processes_make_it_once),
+		scratch_test(test_I8_with_the_lock_it_is_looked_for_once_more),
 		scratch_test(test_I8_waiting_has_an_end_and_says_for_whom),
 		scratch_test(test_I11_a_throw_away_copy_has_no_name),
 		scratch_test(test_I1_a_raw_one_needs_neither_cache_nor_formatter),
