@@ -11,6 +11,7 @@
 #if defined(__x86_64__)
 
 #include "cmd/disk.h"
+#include "cmd/mount_words.h"
 #include "cmd/options.h"
 #include "cmd/rest.h"
 #include "cmd/size.h"
@@ -20,6 +21,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <vblk/metrics.h>
 
 #define NAME		"boot"
@@ -31,6 +33,7 @@
 struct boot {
 	struct vmm_options options;
 	struct cmd_disk_spec specs[VMM_MAX_DISKS];
+	char *append; /* owned; the user's, and what is said of the disks */
 	struct vblk_device *devices[VMM_MAX_DISKS]; /* as many as have been opened, then NULL */
 	uint32_t timeout_s;
 	bool stats;
@@ -84,9 +87,11 @@ static const char help[] =
 	"  path=FILE|template=FS:SIZE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N]\n"
 	"           [,bps=N][,bps-burst=N][,fault=RULE]...[,cpu=N|,cpus=LIST]\n"
 	"           [,undeliverable=drop|needs-reset][,features=all|base]\n"
-	"           [,engine=sync|uring|mmap][,direct][,poll-us=N][,queues=N]\n"
+	"           [,engine=sync|uring|mmap][,direct][,poll-us=N][,queues=N][,no-mount]\n"
 	"  template=ext4:256M is a disk of its own with an empty file system, which is gone\n"
 	"  when vblk ends: btrfs, ext4, xfs, or raw for none; see 'vblk image template --help'.\n"
+	"  The guest's init finds VBLK_DISK0_FS=ext4 and VBLK_DISK0_MOUNT=/mnt/disk0 (or the\n"
+	"  serial) in its environment, and VBLK_DISK0_RO=1 with ro; not with no-mount.\n"
 	"  A comma in a value is written twice. Sizes, also of bps: 512, 4k, 64M, 1G.\n"
 	"  cpu and cpus say on which processors the disk's worker runs: cpus=0-3,,5.\n"
 	"  undeliverable=needs-reset stops a disk, until the guest resets it, at a request\n"
@@ -313,6 +318,12 @@ static int boot_guest(struct boot *boot)
 	/* A signal for the disks that comes before or after the guest runs is no reason to die. */
 	signal(SIGUSR1, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
+	if (cmd_mount_words(boot->specs, boot->options.disks, boot->options.append,
+			    &boot->append)) {
+		cmd_complain(NAME, "out of memory");
+		return CMD_FAILED;
+	}
+	boot->options.append = boot->append;
 	if (vmm_plan_create(&boot->options, &plan, &error)) {
 		status = report(&error);
 		goto cleanup;
@@ -346,6 +357,7 @@ int cmd_boot(int argc, char **argv)
 		puts(help);
 	else if (!status)
 		status = boot_guest(&boot);
+	free(boot.append);
 	for (unsigned int i = 0; i < boot.options.disks; i++)
 		cmd_disk_spec_free(&boot.specs[i]);
 	return status;

@@ -76,7 +76,7 @@ static int check_size(const struct cmd_disk_spec *spec, const struct vblk_backin
 	snprintf(message, size,
 		 "'%s' has %" PRIu64 " bytes: a disk has at least one sector, 512 (make the file "
 		 "larger, or give size=)",
-		 spec->path, info.size_bytes);
+		 cmd_disk_spec_name(spec), info.size_bytes);
 	return -EINVAL;
 }
 

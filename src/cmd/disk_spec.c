@@ -201,6 +201,7 @@ static int take_features(struct cmd_disk_spec *spec, const char *value,
 static const struct key keys[] = {
 	{ "path", KEY_STRING, false, FIELD(path), NULL },
 	{ "template", KEY_STRING, false, FIELD(template), take_template },
+	{ "no-mount", KEY_FLAG, false, FIELD(no_mount), NULL },
 	{ "ro", KEY_FLAG, false, FIELD(read_only), NULL },
 	{ "size", KEY_SIZE, false, FIELD(size), check_size },
 	{ "serial", KEY_STRING, false, FIELD(serial), check_serial },
@@ -344,6 +345,9 @@ static int check_whole(const struct cmd_disk_spec *spec, const struct cmd_messag
 		return cmd_message_set(message, "path and template are both given: path is for a "
 						"file that is there, template for a disk of its "
 						"own; one of them is enough");
+	if (spec->no_mount && !spec->template)
+		return cmd_message_set(message, "no-mount without template: only disks from a "
+						"template are mounted");
 	if (!spec->path && !spec->template)
 		return cmd_message_set(message, "there is no disk: path=FILE or template=FS:SIZE "
 						"is required");

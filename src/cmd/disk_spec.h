@@ -2,14 +2,14 @@
 /*
  * The description of a disk, the same for every sub-command:
  *
- *     path=FILE|template=FS:SIZE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N][,bps-burst=N]
- *              [,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
- *              [,features=all|base][,engine=sync|uring|mmap]
- *              [,poll-us=N][,queues=N]
+ *     path=FILE|template=FS:SIZE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N]
+ *              [,bps-burst=N][,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
+ *              [,features=all|base][,engine=sync|uring|mmap][,poll-us=N][,queues=N][,no-mount]
  *
  *     path        the file or block device
  *     template    in place of path: a disk with an empty file system (btrfs, ext4, xfs) or nothing
  *                 (raw) on it, which is this disk's own and gone when it is closed
+ *     no-mount    with template: do not tell the guest to mount it, see cmd/mount_words.h
  *     ro          read-only, for the guest and for us
  *     size        what the guest sees, in bytes; default: the size of the file
  *     serial      what the guest reads as the disk's serial number, at most 20 bytes
@@ -57,6 +57,7 @@ struct cmd_disk_spec {
 	char *template; /* owned; as it was given */
 	const struct vblk_image_fs *template_fs;
 	uint64_t template_bytes;
+	bool no_mount;
 	char *serial; /* owned; NULL: the device's default */
 	bool read_only;
 	uint64_t size; /* bytes; 0: the size of the file */

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #define KEYS                                                                                     \
-	"path, template, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, cpu, cpus, " \
-	"undeliverable, features, engine, direct, poll-us, queues "                              \
+	"path, template, no-mount, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, "  \
+	"cpu, cpus, undeliverable, features, engine, direct, poll-us, queues "                   \
 	"(a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
@@ -294,6 +294,8 @@ static void bad_templates(void **state)
 				      "least 300M is needed" },
 		{ "template=raw:1000", "template=raw:1000: 1000 bytes are no whole number of "
 				       "sectors: a multiple of 512 is wanted" },
+		{ "path=a,no-mount",
+		  "no-mount without template: only disks from a template are mounted" },
 		{ "template=raw:1M,template=raw:1M", "'template' is given twice: once is enough" },
 	};
 
