@@ -213,8 +213,10 @@ void vblk_image_cache_discard(const struct vblk_image_cache *cache, const char *
 {
 	int folder = openat(cache->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-	if (folder < 0)
+	if (folder < 0) {
+		unlinkat(cache->fd, name, 0); /* a file that had the name of a template */
 		return;
+	}
 	unlinkat(folder, VBLK_IMAGE_TEMPLATE_NAME, 0);
 	unlinkat(folder, STAMP_NAME, 0);
 	close(folder);
@@ -329,12 +331,23 @@ unsigned int vblk_image_cache_sweep(const struct vblk_image_cache *cache)
 	return visit(cache, sweep_one);
 }
 
+static bool is_template(const struct vblk_image_cache *cache, const char *name)
+{
+	int folder = openat(cache->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	bool is = folder >= 0 && faccessat(folder, VBLK_IMAGE_TEMPLATE_NAME, F_OK, 0) == 0;
+
+	if (folder >= 0)
+		close(folder);
+	return is;
+}
+
 static bool clear_one(const struct vblk_image_cache *cache, const char *name)
 {
 	int lock_fd;
 	bool removed;
 
-	if (strstr(name, STAGED_MARK) || strlen(name) >= VBLK_IMAGE_KEY_SIZE ||
+	if (!is_template(cache, name) || strstr(name, STAGED_MARK) ||
+	    strlen(name) >= VBLK_IMAGE_KEY_SIZE ||
 	    vblk_image_cache_lock(cache, name, &lock_fd, NULL))
 		return false;
 	removed = remove_template(cache, name) == 0;

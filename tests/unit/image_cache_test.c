@@ -343,6 +343,30 @@ static void test_I13_clearing_removes_templates_and_counts_them(void **state)
 	assert_true(is_there("templates/.locks/k.lock"));
 }
 
+static void test_I13_clearing_leaves_what_is_not_ours(void **state)
+{
+	(void)state;
+	publish("k", "one");
+	put_file("templates/file", "", 0600);
+	assert_int_equal(mkdir(in_scratch("templates/folder"), 0700), 0);
+	put_file("templates/folder/file", "", 0600);
+	assert_int_equal(vblk_image_cache_clear(&cache), 1);
+	assert_true(is_there("templates/file"));
+	assert_true(is_there("templates/folder/file"));
+}
+
+static void test_I9_a_file_in_the_place_of_a_template_is_replaced(void **state)
+{
+	(void)state;
+	put_file("templates/k", "", 0600);
+	assert_missing("k", "ext4", MIB);
+	publish("k", "one");
+	assert_found("k", "one");
+	assert_int_equal(names(), 1);
+	assert_int_equal(vblk_image_cache_clear(&cache), 1);
+	assert_int_equal(names(), 0);
+}
+
 static void test_I13_clearing_leaves_what_is_locked(void **state)
 {
 	int lock_fd;
@@ -379,6 +403,8 @@ int main(void)
 		cache_test(test_I12_what_dead_processes_left_is_swept),
 		cache_test(test_I12_what_a_living_process_makes_is_left_alone),
 		cache_test(test_I13_clearing_removes_templates_and_counts_them),
+		cache_test(test_I13_clearing_leaves_what_is_not_ours),
+		cache_test(test_I9_a_file_in_the_place_of_a_template_is_replaced),
 		cache_test(test_I13_clearing_leaves_what_is_locked),
 	};
 

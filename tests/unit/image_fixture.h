@@ -10,6 +10,7 @@
 #ifndef TESTS_IMAGE_FIXTURE_H
 #define TESTS_IMAGE_FIXTURE_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -75,6 +76,20 @@ __attribute__((unused)) static unsigned int times_made(void)
 	struct stat st;
 
 	return stat(in_scratch("bin/log"), &st) == 0 ? (unsigned int)(st.st_size / 5) : 0;
+}
+
+/* How many names there are in the cache, less those that begin with a dot. */
+__attribute__((unused)) static unsigned int names(void)
+{
+	DIR *folder = opendir(in_scratch("templates"));
+	const struct dirent *entry;
+	unsigned int count = 0;
+
+	while (folder && (entry = readdir(folder)))
+		count += entry->d_name[0] != '.';
+	if (folder)
+		closedir(folder);
+	return count;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -4,7 +4,6 @@
 
 #include "image/formatter.h"
 #include "image_fixture.h"
-#include <dirent.h>
 #include <sys/wait.h>
 
 #define SIZE	  (2 << 20)
@@ -20,20 +19,6 @@ static const struct vblk_image_fs *ext4(void)
 static void open_one(struct vblk_image_template *template)
 {
 	assert_int_equal(vblk_image_template_open(ext4(), SIZE, NULL, template, &failure), 0);
-}
-
-/* How many names there are in the cache, less those that begin with a dot. */
-static unsigned int names(void)
-{
-	DIR *folder = opendir(in_scratch("templates"));
-	const struct dirent *entry;
-	unsigned int count = 0;
-
-	while (folder && (entry = readdir(folder)))
-		count += entry->d_name[0] != '.';
-	if (folder)
-		closedir(folder);
-	return count;
 }
 
 static void test_I6_a_template_is_made_once(void **state)
