@@ -4,7 +4,8 @@
  *
  *     path=FILE|template=FS:SIZE[,ro][,size=N][,serial=S][,iops=N][,iops-burst=N][,bps=N]
  *              [,bps-burst=N][,fault=RULE]...[,cpu=N|,cpus=LIST][,undeliverable=drop|needs-reset]
- *              [,features=all|base][,engine=sync|uring|mmap][,poll-us=N][,queues=N][,no-mount]
+ *              [,features=all|base][,engine=sync|uring|mmap][,direct][,poll-us=N][,queues=N]
+ *              [,no-mount]
  *
  *     path        the file or block device
  *     template    in place of path: a disk with an empty file system (btrfs, ext4, xfs) or nothing

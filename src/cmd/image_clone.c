@@ -124,7 +124,7 @@ static void say_how(const struct clone *clone, enum vblk_image_copied how, const
 static int make(const struct clone *clone, const char *source, const char *path)
 {
 	struct vblk_image_failure failure;
-	struct vblk_image_new_file file;
+	struct vblk_image_new_file file = { .fd = -1 };
 	enum vblk_image_copied how;
 	const char *host_fs = "";
 	int from, ret = open_source(source, &from, &failure);

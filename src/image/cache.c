@@ -312,7 +312,7 @@ static bool sweep_one(const struct vblk_image_cache *cache, const char *name)
 {
 	const char *mark = strstr(name, STAGED_MARK);
 	char key[VBLK_IMAGE_KEY_SIZE];
-	int lock_fd;
+	int lock_fd = -1;
 
 	if (strncmp(name, VBLK_IMAGE_CLONE_PREFIX, strlen(VBLK_IMAGE_CLONE_PREFIX)) == 0)
 		return unlinkat(cache->fd, name, 0) == 0;
@@ -343,7 +343,7 @@ static bool is_template(const struct vblk_image_cache *cache, const char *name)
 
 static bool clear_one(const struct vblk_image_cache *cache, const char *name)
 {
-	int lock_fd;
+	int lock_fd = -1;
 	bool removed;
 
 	if (!is_template(cache, name) || strstr(name, STAGED_MARK) ||

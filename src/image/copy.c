@@ -189,7 +189,7 @@ static int copy_all(int from_fd, int to_fd, uint64_t size, const struct vblk_ima
 int vblk_image_copy(int from_fd, int to_fd, const struct vblk_image_events *events,
 		    enum vblk_image_copied *how, struct vblk_image_failure *failure)
 {
-	struct stat from, to;
+	struct stat from = { 0 }, to = { 0 };
 	int ret;
 
 	if (ioctl(to_fd, FICLONE, from_fd) == 0) {

@@ -212,12 +212,12 @@ static int run_to_end(struct run *run, char *const *argv, const struct vblk_imag
 {
 	int ret, reaped;
 
-	run->length = 0;
+	*run = (struct run){ .output_fd = -1 };
 	ret = start(run, argv);
 	if (ret)
 		return ret;
 	ret = follow(run, fs, progress);
-	if (ret)
+	if (ret && run->pid > 0)
 		kill(run->pid, SIGKILL);
 	close(run->output_fd);
 	reaped = reap(run);

@@ -50,7 +50,7 @@ static int open_named(const char *beginning, const char *end, char **name, int *
 
 int vblk_image_open_nameless(const char *folder, const char *prefix, int *fd)
 {
-	char *beginning, *name;
+	char *beginning, *name = NULL;
 	int ret;
 
 	*fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -61,7 +61,7 @@ int vblk_image_open_nameless(const char *folder, const char *prefix, int *fd)
 	if (asprintf(&beginning, "%s/%s", folder, prefix) < 0)
 		return -ENOMEM;
 	ret = open_named(beginning, "", &name, fd);
-	if (!ret) {
+	if (name) {
 		unlink(name);
 		free(name);
 	}
@@ -141,7 +141,7 @@ int vblk_image_new_file_open(const char *path, enum vblk_image_existing existing
 
 	*file = (struct vblk_image_new_file){ .fd = -1, .existing = existing };
 	ret = look(path, existing, &file->path, failure);
-	if (ret)
+	if (ret || !file->path)
 		return ret;
 	ret = open_in_folder(file);
 	if (!ret)

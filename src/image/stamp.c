@@ -27,7 +27,7 @@ uint64_t vblk_image_hash(uint64_t hash, const void *data, size_t size)
 
 int vblk_image_stamp_take(int fd, struct vblk_image_stamp *stamp)
 {
-	uint8_t *head = malloc(VBLK_IMAGE_HEAD_SIZE);
+	uint8_t *head = calloc(1, VBLK_IMAGE_HEAD_SIZE);
 	const char *fs;
 	struct stat st;
 	ssize_t length;

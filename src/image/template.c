@@ -130,7 +130,7 @@ static int obtain(const struct wish *wish, int *fd, struct vblk_image_failure *f
 	const struct timespec look = { .tv_nsec = LOOK_MS * VBLK_NSEC_PER_MSEC };
 	struct vblk_image_progress progress;
 	pid_t holder = 0;
-	int lock_fd, ret;
+	int lock_fd = -1, ret;
 
 	vblk_image_progress_begin(&progress, wish->events);
 	while ((ret = find(wish, fd)) != 0) {

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#define KEYS                                                                                     \
-	"path, template, no-mount, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, "  \
-	"cpu, cpus, undeliverable, features, engine, direct, poll-us, queues "                   \
+#define KEYS                                                                                    \
+	"path, template, no-mount, ro, size, serial, iops, iops-burst, bps, bps-burst, fault, " \
+	"cpu, cpus, undeliverable, features, engine, direct, poll-us, queues "                  \
 	"(a comma in a value is written twice)"
 
 static void assert_text(const char *is, const char *expected)
