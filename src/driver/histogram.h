@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A log-linear histogram of 64-bit values: each power of two is divided into 64 equal parts, so
- * that what is read from it is at most 1/64 too high, over the whole range and in a fixed amount
- * of memory. Values below 128, the lowest, the highest and the mean are exact.
+ * A log-linear histogram of 64-bit values (base/buckets.h) with 64 buckets per power of two: what
+ * is read from it is at most 1/64 too high. Values below 128, the lowest, the highest and the mean
+ * are exact.
  *
  * Not locked. Start with zeros.
  */
@@ -11,8 +11,10 @@
 
 #include <vblk/types.h>
 
+#include "base/buckets.h"
+
 #define VBLK_HISTOGRAM_BITS    6u
-#define VBLK_HISTOGRAM_BUCKETS ((64u - VBLK_HISTOGRAM_BITS + 1) << VBLK_HISTOGRAM_BITS)
+#define VBLK_HISTOGRAM_BUCKETS VBLK_BUCKETS(VBLK_HISTOGRAM_BITS, 64u)
 
 struct vblk_histogram {
 	uint64_t count;

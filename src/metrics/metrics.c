@@ -20,6 +20,7 @@ int vblk_metrics_create(struct vblk_metrics **metrics)
 		return -ENOMEM;
 	memset(made, 0, sizeof(*made));
 	atomic_init(&made->refs, 1);
+	atomic_init(&made->shards, NULL);
 	*metrics = made;
 	return 0;
 }
@@ -32,9 +33,84 @@ struct vblk_metrics *vblk_metrics_ref(struct vblk_metrics *metrics)
 
 void vblk_metrics_unref(struct vblk_metrics *metrics)
 {
+	struct vblk_metrics_shard *shard, *next;
+
 	/* Release our accesses to the thread that frees, acquire theirs if that is us. */
-	if (metrics && atomic_fetch_sub_explicit(&metrics->refs, 1, memory_order_acq_rel) == 1)
-		free(metrics);
+	if (!metrics || atomic_fetch_sub_explicit(&metrics->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (shard = atomic_load(&metrics->shards); shard; shard = next) {
+		next = shard->next;
+		free(shard);
+	}
+	free(metrics);
+}
+
+/* A shard that its owner has left; what the owner has stored there is acquired with it. */
+static struct vblk_metrics_shard *take_over(struct vblk_metrics *metrics)
+{
+	struct vblk_metrics_shard *shard = atomic_load(&metrics->shards);
+
+	for (; shard; shard = shard->next) {
+		bool joined = false;
+
+		if (atomic_compare_exchange_strong(&shard->joined, &joined, true))
+			return shard;
+	}
+	return NULL;
+}
+
+struct vblk_metrics_shard *vblk_metrics_join(struct vblk_metrics *metrics)
+{
+	struct vblk_metrics_shard *shard = take_over(metrics);
+
+	if (shard)
+		return shard;
+	shard = calloc(1, sizeof(*shard));
+	if (!shard)
+		return NULL;
+	atomic_init(&shard->joined, true);
+	shard->next = atomic_load(&metrics->shards);
+	while (!atomic_compare_exchange_weak(&metrics->shards, &shard->next, shard))
+		;
+	return shard;
+}
+
+void vblk_metrics_leave(struct vblk_metrics_shard *shard)
+{
+	if (shard)
+		atomic_store_explicit(&shard->joined, false, memory_order_release);
+}
+
+void vblk_metrics_add_error(struct vblk_metrics *metrics, enum vblk_metrics_error reason)
+{
+	vblk_metrics_count(&metrics->errors[reason], 1);
+	if (reason == VBLK_ERROR_AVAIL_INDEX)
+		vblk_metrics_count(&metrics->invalid_avail_idx, 1);
+	else if (reason != VBLK_ERROR_UNSUPPORTED)
+		vblk_metrics_count(&metrics->io_errors, 1);
+}
+
+enum vblk_metrics_error vblk_metrics_error_of(int error)
+{
+	switch (-error) {
+	case ERANGE:
+		return VBLK_ERROR_BEYOND_END;
+	case EFAULT:
+		return VBLK_ERROR_MEMORY;
+	case EIO:
+		return VBLK_ERROR_IO;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return VBLK_ERROR_SPACE;
+	case EPERM:
+	case EACCES:
+	case EROFS:
+	case EBADF:
+		return VBLK_ERROR_ACCESS;
+	default:
+		return VBLK_ERROR_OTHER;
+	}
 }
 
 static uint64_t read_counter(const _Atomic uint64_t *counter)
