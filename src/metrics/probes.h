@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Static probes (USDT) of the provider "vblk", for bpftrace, perf and SystemTap. docs/metrics.md
+ * says what their arguments are and shows how to use them. A probe that nobody watches is a `nop`.
+ *
+ * They are there if <sys/sdt.h> was when this was built, and are nothing otherwise.
+ */
+#ifndef VBLK_METRICS_PROBES_H
+#define VBLK_METRICS_PROBES_H
+
+#ifdef VBLK_HAVE_SDT
+#include <sys/sdt.h>
+#define VBLK_PROBE_SUBMIT(instance, queue, head, type, sector, bytes) \
+	DTRACE_PROBE6(vblk, submit, instance, queue, head, type, sector, bytes)
+#define VBLK_PROBE_COMPLETE(instance, queue, head, type, status, ns) \
+	DTRACE_PROBE6(vblk, complete, instance, queue, head, type, status, ns)
+#define VBLK_PROBE_THROTTLE(instance, queue, head, wait_ns) \
+	DTRACE_PROBE4(vblk, throttle, instance, queue, head, wait_ns)
+#define VBLK_PROBE_POISON(instance, queue) DTRACE_PROBE2(vblk, poison, instance, queue)
+#else
+#define VBLK_PROBE_SUBMIT(instance, queue, head, type, sector, bytes) \
+	((void)(instance), (void)(queue), (void)(head), (void)(type), (void)(sector), (void)(bytes))
+#define VBLK_PROBE_COMPLETE(instance, queue, head, type, status, ns) \
+	((void)(instance), (void)(queue), (void)(head), (void)(type), (void)(status), (void)(ns))
+#define VBLK_PROBE_THROTTLE(instance, queue, head, wait_ns) \
+	((void)(instance), (void)(queue), (void)(head), (void)(wait_ns))
+#define VBLK_PROBE_POISON(instance, queue) ((void)(instance), (void)(queue))
+#endif
+
+#endif
