@@ -115,16 +115,6 @@ static inline void vblk_metrics_add_throttled(struct vblk_metrics *metrics)
 	vblk_metrics_count(&metrics->throttled, 1);
 }
 
-static inline void vblk_metrics_add_io_error(struct vblk_metrics *metrics)
-{
-	vblk_metrics_count(&metrics->io_errors, 1);
-}
-
-static inline void vblk_metrics_add_invalid_avail_idx(struct vblk_metrics *metrics)
-{
-	vblk_metrics_count(&metrics->invalid_avail_idx, 1);
-}
-
 /* Something failed: counted by its reason, and by the counter that the reason belongs to. */
 void vblk_metrics_add_error(struct vblk_metrics *metrics, enum vblk_metrics_error reason);
 

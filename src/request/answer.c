@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "metrics/metrics.h"
+#include "metrics/probes.h"
 #include "request/drain_parts.h"
 
 void vblk_drain_clear_stall(struct vblk_drain *drain)
@@ -16,6 +17,7 @@ void vblk_drain_clear_stall(struct vblk_drain *drain)
 	if (!drain->stalled)
 		return;
 	drain->stalled = false;
+	vblk_timing_forget(&drain->timing);
 	vblk_throttle_give_up(&drain->throttle);
 	vblk_metrics_stalled_dec(drain->config.disk->metrics);
 }
@@ -25,6 +27,7 @@ enum vblk_step vblk_drain_poison(struct vblk_drain *drain)
 	int ret = 0;
 
 	drain->poisoned = true;
+	VBLK_PROBE_POISON(drain->config.disk->instance, drain->config.index);
 	vblk_drain_clear_stall(drain);
 	if (vblk_drain_hold(drain)) {
 		ret = vblk_port_signal_needs_reset(drain->config.port);
@@ -52,14 +55,15 @@ bool vblk_drain_is_strict(const struct vblk_drain *drain)
 }
 
 enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_request *request,
-			       const char *reason)
+			       enum vblk_metrics_error error, const char *reason)
 {
 	uint16_t head = request->head;
 
+	vblk_timing_done(&drain->timing);
 	vblk_queue_drop(&drain->queue, head);
 	if (head < drain->queue.layout.size)
 		drain->dropped[head / 64] |= 1ull << head % 64;
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	vblk_metrics_add_error(drain->config.disk->metrics, error);
 	if (vblk_drain_is_strict(drain)) {
 		vblk_drain_warn(drain, reason, VBLK_FIELD_UINT("head", head));
 		return vblk_drain_poison(drain);
@@ -74,7 +78,8 @@ static enum vblk_step unpublished(struct vblk_drain *drain, uint16_t head, int e
 {
 	static const char reason[] = "cannot publish in the used ring";
 
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	vblk_timing_done(&drain->timing);
+	vblk_metrics_add_error(drain->config.disk->metrics, VBLK_ERROR_PUBLISH);
 	if (vblk_drain_is_strict(drain)) {
 		vblk_drain_warn(drain, reason, VBLK_FIELD_UINT("head", head),
 				VBLK_FIELD_INT("error", error), VBLK_FIELD_STR("by", by));
@@ -112,7 +117,8 @@ static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_reques
 	if (ret < 0) {
 		vblk_lease_release(&drain->lease);
 		vblk_io_log(&drain->io, request, &answer);
-		return vblk_drain_drop(drain, request, "status byte is not in guest memory");
+		return vblk_drain_drop(drain, request, VBLK_ERROR_STATUS,
+				       "status byte is not in guest memory");
 	}
 	ret = push(drain, request->head, answer.used_len);
 	vblk_lease_release(&drain->lease);
@@ -122,14 +128,16 @@ static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_reques
 	if (ret < 0)
 		return unpublished(drain, request->head, ret, by);
 	drain->batch.published++;
+	vblk_timing_done(&drain->timing);
 	return VBLK_STEP_SERVED;
 }
 
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict)
 {
+	if (verdict->reason || verdict->status == VIRTIO_BLK_S_UNSUPP)
+		vblk_metrics_add_error(drain->config.disk->metrics, verdict->error);
 	if (verdict->reason) {
-		vblk_metrics_add_io_error(drain->config.disk->metrics);
 		vblk_drain_warn_limited(drain, verdict->reason,
 					VBLK_FIELD_UINT("head", request->head));
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
@@ -145,12 +153,17 @@ enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_requ
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
+	const unsigned before = drain->batch.published;
 	struct vblk_answer answer;
+	enum vblk_step step;
 
 	if (drain->poisoned || !vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
 	answer = vblk_io_complete(&drain->io, request, &flight->transfer);
-	return publish(drain, request, answer, vblk_io_name(request));
+	step = publish(drain, request, answer, vblk_io_name(request));
+	if (drain->batch.published != before)
+		vblk_timing_served(&drain->timing, request, flight->since_ns, answer.status);
+	return step;
 }
 
 void vblk_drain_interrupt(struct vblk_drain *drain)

@@ -37,6 +37,7 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->cut_off = false;
 	drain->stalled = false;
 	drain->batch = (struct vblk_batch){ .published = 0 };
+	vblk_timing_init(&drain->timing, disk, config->index);
 	vblk_linger_init(&drain->linger, config->poll_ns);
 	drain->opened = !config->continues;
 	drain->adopted = NULL;
@@ -54,6 +55,7 @@ void vblk_drain_destroy(struct vblk_drain *drain)
 {
 	vblk_drain_clear_stall(drain);
 	vblk_throttle_leave(&drain->throttle);
+	vblk_timing_destroy(&drain->timing);
 	if (drain->config.ended)
 		drain->config.ended(drain->config.ended_context, drain);
 	vblk_air_destroy(drain->config.air);
@@ -93,14 +95,23 @@ static const char *pop_failure(int error)
 	}
 }
 
+static enum vblk_metrics_error pop_reason(int error)
+{
+	switch (error) {
+	case -ERANGE:
+		return VBLK_ERROR_AVAIL_INDEX;
+	case -EEXIST:
+		return VBLK_ERROR_HEAD;
+	default:
+		return VBLK_ERROR_AVAIL_RING;
+	}
+}
+
 static enum vblk_step cannot_pop(struct vblk_drain *drain, int error)
 {
 	if (vblk_drain_is_cut_off(drain))
 		return VBLK_STEP_BROKEN;
-	if (error == -ERANGE)
-		vblk_metrics_add_invalid_avail_idx(drain->config.disk->metrics);
-	else
-		vblk_metrics_add_io_error(drain->config.disk->metrics);
+	vblk_metrics_add_error(drain->config.disk->metrics, pop_reason(error));
 	vblk_drain_warn(drain, pop_failure(error),
 			VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
 			VBLK_FIELD_INT("error", error));
@@ -191,6 +202,7 @@ static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 		if (air && vblk_air_launch(air, flight))
 			return VBLK_STEP_SERVED;
 		result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
+		vblk_timing_pass_time(&drain->timing);
 	} while (vblk_flight_next(&drain->io, flight, result));
 	return vblk_drain_conclude(drain, flight);
 }
@@ -209,19 +221,25 @@ static enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *f
 	struct vblk_queue *queue = &drain->queue;
 	struct vblk_verdict verdict;
 
+	vblk_timing_take(&drain->timing);
 	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
 	verdict = vblk_request_parse(&flight->request, &drain->chain, &queue->view,
 				     &drain->config.rules);
 	if (vblk_drain_is_cut_off(drain))
 		return VBLK_STEP_BROKEN;
-	if (verdict.action == VBLK_ACTION_RUN && !may_pass(drain, &flight->request, wait_ns))
-		return stall(drain, head, origin);
+	if (verdict.action == VBLK_ACTION_RUN) {
+		if (!may_pass(drain, &flight->request, wait_ns)) {
+			vblk_timing_refuse(&drain->timing, &flight->request, *wait_ns);
+			return stall(drain, head, origin);
+		}
+		flight->since_ns = vblk_timing_pass(&drain->timing, &flight->request);
+	}
 	vblk_drain_clear_stall(drain);
 	if (!claim(drain, head, origin))
 		return VBLK_STEP_BROKEN;
 	switch (verdict.action) {
 	case VBLK_ACTION_DROP:
-		return vblk_drain_drop(drain, &flight->request, verdict.reason);
+		return vblk_drain_drop(drain, &flight->request, verdict.error, verdict.reason);
 	case VBLK_ACTION_REPLY:
 		return vblk_drain_reply(drain, &flight->request, &verdict);
 	case VBLK_ACTION_RUN:
@@ -262,8 +280,11 @@ static void land(struct vblk_drain *drain)
 	while ((flight = vblk_air_land(air)) != NULL) {
 		ssize_t result = flight->call.result;
 
-		if (result == VBLK_CALL_NOT_MADE)
+		vblk_timing_landed(&drain->timing);
+		if (result == VBLK_CALL_NOT_MADE) {
 			result = vblk_backing_perform(backing, &flight->call);
+			vblk_timing_pass_time(&drain->timing);
+		}
 		if (vblk_flight_next(&drain->io, flight, result))
 			(void)fly(drain, flight);
 		else
@@ -271,6 +292,7 @@ static void land(struct vblk_drain *drain)
 		if (!flight->airborne)
 			vblk_air_give_back(air, flight);
 	}
+	vblk_timing_pass_time(&drain->timing);
 }
 
 /* Hands over what was launched, and brings to the driver what has landed. */
@@ -347,7 +369,7 @@ static enum vblk_drain_result look_again(struct vblk_drain *drain)
 	int ret = enable_notifications(drain);
 
 	if (ret == -EFAULT && vblk_drain_is_strict(drain)) {
-		vblk_metrics_add_io_error(drain->config.disk->metrics);
+		vblk_metrics_add_error(drain->config.disk->metrics, VBLK_ERROR_NOTIFY);
 		vblk_drain_warn(drain, "queue poisoned: the driver cannot be asked to notify",
 				VBLK_FIELD_INT("error", ret));
 		(void)vblk_drain_poison(drain);
@@ -362,8 +384,8 @@ static bool must_yield(const struct vblk_drain *drain)
 }
 
 /*
- * Whether the driver has waited long enough for the interrupt. Asked behind each chain; the clock
- * is read only if there is a bound, and something to tell.
+ * Whether the driver has waited long enough for the interrupt. Asked behind each chain. That one
+ * was done with a moment ago, unless its call is made by somebody else.
  */
 static bool is_overdue(struct vblk_drain *drain)
 {
@@ -372,7 +394,9 @@ static bool is_overdue(struct vblk_drain *drain)
 
 	if (drain->config.batch_ns == 0 || batch->published == 0)
 		return false;
-	now_ns = vblk_clock_now(&drain->config.disk->clock);
+	if (drain->config.air)
+		vblk_timing_done(&drain->timing);
+	now_ns = drain->timing.edge_ns;
 	if (!batch->timed) {
 		batch->timed = true;
 		batch->since_ns = now_ns;
@@ -432,9 +456,11 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, uint64_t *wait_ns)
 
 	for (; budget > 0; budget--) {
 		disable_notifications(drain);
+		vblk_timing_begin(&drain->timing);
 		do {
 			step = serve_one(drain, wait_ns);
 		} while (step == VBLK_STEP_SERVED && --budget > 0 && !must_end(drain));
+		vblk_timing_end(&drain->timing);
 		submit_and_land(drain);
 		if (drain->poisoned)
 			return VBLK_DRAIN_DONE;

@@ -23,6 +23,7 @@
 #include "request/journal.h"
 #include "request/linger.h"
 #include "request/port.h"
+#include "request/timing.h"
 
 /*
  * A bound on batches for an engine with a thread of its own. Some fifty requests that the host has
@@ -105,6 +106,7 @@ struct vblk_drain {
 	struct vblk_queue queue;
 	struct vblk_throttle_member throttle;
 	struct vblk_batch batch;
+	struct vblk_timing timing;
 	struct vblk_linger linger;
 	bool opened;			    /* the first run has found out where to go on */
 	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */

@@ -75,7 +75,7 @@ static inline bool vblk_drain_hold(struct vblk_drain *drain)
  * replied to. One that was carried out is concluded, unless the queue has been poisoned meanwhile.
  */
 enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_request *request,
-			       const char *reason);
+			       enum vblk_metrics_error error, const char *reason);
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict);
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight);

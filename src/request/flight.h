@@ -53,6 +53,7 @@ struct vblk_flight {
 	uint64_t range_left;
 	uint64_t step_left; /* of the step in hand */
 
+	uint64_t since_ns;	     /* for the owner: when it was handed to the disk */
 	struct vblk_request request; /* set by the owner before the start */
 	struct vblk_iovecs iovecs;
 };

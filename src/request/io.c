@@ -45,9 +45,10 @@ static int write_serial(struct vblk_io *io, const struct vblk_request *request)
 	return 0;
 }
 
-static struct vblk_answer answer_error(struct vblk_io *io, int error, const char *what)
+static struct vblk_answer answer_error(struct vblk_io *io, enum vblk_metrics_error reason,
+				       int error, const char *what)
 {
-	vblk_metrics_add_io_error(io->disk->metrics);
+	vblk_metrics_add_error(io->disk->metrics, reason);
 	return (struct vblk_answer){ VIRTIO_BLK_S_IOERR, 1, error, what };
 }
 
@@ -72,7 +73,8 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 	int ret;
 
 	if (transfer->error < 0)
-		return answer_error(io, transfer->error, transfer->what);
+		return answer_error(io, vblk_metrics_error_of(transfer->error), transfer->error,
+				    transfer->what);
 	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
 		vblk_metrics_add_read(io->disk->metrics, transfer->done);
@@ -93,7 +95,9 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 	default:
 		ret = write_serial(io, request);
 		if (ret < 0)
-			return answer_error(io, ret, "cannot write the serial number");
+			return answer_error(io,
+					    ret == -ENOSPC ? VBLK_ERROR_LENGTH : VBLK_ERROR_MEMORY,
+					    ret, "cannot write the serial number");
 		used_len += VIRTIO_BLK_ID_BYTES;
 		break;
 	}

@@ -88,7 +88,7 @@ int vblk_port_signal_needs_reset(struct vblk_port *port)
 	vblk_port_set_interrupt_status(port, VIRTIO_MMIO_INT_CONFIG);
 	/* Whoever is told by this has the interrupt too, whose failure is reported. */
 	if (port->err_fd >= 0 && vblk_eventfd_signal(port->err_fd) < 0)
-		vblk_metrics_add_io_error(port->metrics);
+		vblk_metrics_add_error(port->metrics, VBLK_ERROR_INTERRUPT);
 	return vblk_port_signal(port);
 }
 

@@ -85,7 +85,7 @@ static void announce(struct vblk_drain *drain)
 /* A ring that nobody can go on with is as good as one that its driver has broken. */
 static void cannot_open(struct vblk_drain *drain, int error)
 {
-	vblk_metrics_add_io_error(drain->config.disk->metrics);
+	vblk_metrics_add_error(drain->config.disk->metrics, VBLK_ERROR_OPEN);
 	vblk_drain_warn(
 		drain,
 		"queue poisoned: its used ring or the record of requests in flight is unusable",

@@ -17,20 +17,20 @@
 
 static struct vblk_verdict drop(const char *reason)
 {
-	return (struct vblk_verdict){ VBLK_ACTION_DROP, 0, reason };
+	return (struct vblk_verdict){ VBLK_ACTION_DROP, 0, reason, VBLK_ERROR_CHAIN };
 }
 
-static struct vblk_verdict reply(uint8_t status, const char *reason)
+static struct vblk_verdict reply(uint8_t status)
 {
-	return (struct vblk_verdict){ VBLK_ACTION_REPLY, status, reason };
+	return (struct vblk_verdict){ VBLK_ACTION_REPLY, status, NULL, VBLK_ERROR_UNSUPPORTED };
 }
 
-static struct vblk_verdict refuse(const char *reason)
+static struct vblk_verdict refuse(enum vblk_metrics_error error, const char *reason)
 {
-	return reply(VIRTIO_BLK_S_IOERR, reason);
+	return (struct vblk_verdict){ VBLK_ACTION_REPLY, VIRTIO_BLK_S_IOERR, reason, error };
 }
 
-static const struct vblk_verdict run = { VBLK_ACTION_RUN, 0, NULL };
+static const struct vblk_verdict run = { .action = VBLK_ACTION_RUN };
 
 static bool is_writable(const struct vblk_desc *desc)
 {
@@ -180,8 +180,10 @@ static const char *check_size(uint32_t type, uint32_t data_len)
 static struct vblk_verdict may_have_ranges(bool negotiated, bool read_only)
 {
 	if (!negotiated)
-		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
-	return read_only ? refuse("range of a read-only disk is to be changed") : run;
+		return reply(VIRTIO_BLK_S_UNSUPP);
+	return read_only
+		       ? refuse(VBLK_ERROR_READ_ONLY, "range of a read-only disk is to be changed")
+		       : run;
 }
 
 /* What needs no disk: refusals of a read-only device, and types that nobody knows. */
@@ -192,15 +194,16 @@ static struct vblk_verdict classify(uint32_t type, const struct vblk_request_rul
 	case VIRTIO_BLK_T_GET_ID:
 		return run;
 	case VIRTIO_BLK_T_OUT:
-		return rules->read_only ? refuse("write to a read-only disk") : run;
+		return rules->read_only ? refuse(VBLK_ERROR_READ_ONLY, "write to a read-only disk")
+					: run;
 	case VIRTIO_BLK_T_FLUSH:
-		return rules->read_only ? reply(VIRTIO_BLK_S_OK, NULL) : run;
+		return rules->read_only ? reply(VIRTIO_BLK_S_OK) : run;
 	case VIRTIO_BLK_T_DISCARD:
 		return may_have_ranges(rules->discard, rules->read_only);
 	case VIRTIO_BLK_T_WRITE_ZEROES:
 		return may_have_ranges(rules->write_zeroes, rules->read_only);
 	default:
-		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
+		return reply(VIRTIO_BLK_S_UNSUPP);
 	}
 }
 
@@ -229,8 +232,10 @@ static struct vblk_verdict take_range(struct vblk_request *request, const uint8_
 	/* Specification 5.2.6.2: flags that nobody knows, and unmap with a discard. */
 	if ((flags & ~(uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 ||
 	    (range->unmap && request->type == VIRTIO_BLK_T_DISCARD))
-		return reply(VIRTIO_BLK_S_UNSUPP, NULL);
-	return range->sectors > VBLK_RANGE_SECTORS_MAX ? refuse("range has too many sectors") : run;
+		return reply(VIRTIO_BLK_S_UNSUPP);
+	return range->sectors > VBLK_RANGE_SECTORS_MAX
+		       ? refuse(VBLK_ERROR_RANGES, "range has too many sectors")
+		       : run;
 }
 
 /* Reads the ranges out of the data, however that is cut. */
@@ -241,19 +246,37 @@ static struct vblk_verdict read_ranges(struct vblk_request *request, struct vblk
 	uint32_t have = 0;
 
 	if (request->data_len == 0 || request->data_len % RANGE_SIZE != 0)
-		return refuse("data is no list of ranges");
+		return refuse(VBLK_ERROR_RANGES, "data is no list of ranges");
 	if (request->data_len > sizeof(bytes))
-		return refuse("too many ranges");
+		return refuse(VBLK_ERROR_RANGES, "too many ranges");
 	for (uint16_t i = 0; i < request->segment_count; i++) {
 		const struct vblk_segment *segment = &request->segment[i];
 
 		if (vblk_memory_copy_in(view, bytes + have, segment->addr, segment->len) < 0)
-			return refuse("ranges are not in guest memory");
+			return refuse(VBLK_ERROR_RANGES, "ranges are not in guest memory");
 		have += segment->len;
 	}
 	for (uint32_t at = 0; at < have && verdict.action == VBLK_ACTION_RUN; at += RANGE_SIZE)
 		verdict = take_range(request, bytes + at);
 	return verdict;
+}
+
+enum vblk_metrics_op vblk_request_op(const struct vblk_request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		return VBLK_OP_READ;
+	case VIRTIO_BLK_T_OUT:
+		return VBLK_OP_WRITE;
+	case VIRTIO_BLK_T_FLUSH:
+		return VBLK_OP_FLUSH;
+	case VIRTIO_BLK_T_DISCARD:
+		return VBLK_OP_DISCARD;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return VBLK_OP_WRITE_ZEROES;
+	default:
+		return VBLK_OP_GET_ID;
+	}
 }
 
 uint64_t vblk_request_range_bytes(const struct vblk_request *request)
@@ -296,20 +319,20 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 		return drop(wrong);
 	wrong = read_header(chain, view, &header, &cut);
 	if (wrong)
-		return refuse(wrong);
+		return refuse(VBLK_ERROR_HEADER, wrong);
 	request->type = header.type;
 	request->sector = header.sector;
 	data = collect_data(request, chain, cut);
 	if (data.wrong)
-		return refuse(data.wrong);
+		return refuse(VBLK_ERROR_DATA, data.wrong);
 	wrong = check_size(request->type, request->data_len);
 	if (wrong)
-		return refuse(wrong);
+		return refuse(VBLK_ERROR_LENGTH, wrong);
 	verdict = classify(request->type, rules);
 	if (verdict.action != VBLK_ACTION_RUN)
 		return verdict;
 	wrong = check_direction(request->type, &data);
 	if (wrong)
-		return refuse(wrong);
+		return refuse(VBLK_ERROR_DIRECTION, wrong);
 	return has_ranges(request->type) ? read_ranges(request, view) : run;
 }

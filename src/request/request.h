@@ -10,6 +10,8 @@
 #ifndef VBLK_REQUEST_REQUEST_H
 #define VBLK_REQUEST_REQUEST_H
 
+#include <vblk/metrics.h>
+
 #include "request/chain.h"
 
 /* The most data bytes that one descriptor may carry, offered to the driver as size_max. */
@@ -64,8 +66,9 @@ enum vblk_action {
 
 struct vblk_verdict {
 	enum vblk_action action;
-	uint8_t status;	    /* VIRTIO_BLK_S_*, for VBLK_ACTION_REPLY */
-	const char *reason; /* what the driver did wrong, for the log; NULL: nothing */
+	uint8_t status;		       /* VIRTIO_BLK_S_*, for VBLK_ACTION_REPLY */
+	const char *reason;	       /* what the driver did wrong, for the log; NULL: nothing */
+	enum vblk_metrics_error error; /* the same for the counters; with a reason, or S_UNSUPP */
 };
 
 /*
@@ -76,6 +79,9 @@ struct vblk_verdict {
 struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
 				       struct vblk_memory_view *view,
 				       const struct vblk_request_rules *rules);
+
+/* What a request of a type that somebody knows is counted as. */
+enum vblk_metrics_op vblk_request_op(const struct vblk_request *request);
 
 /* The bytes of all ranges of a DISCARD or WRITE_ZEROES. */
 uint64_t vblk_request_range_bytes(const struct vblk_request *request);

@@ -131,7 +131,7 @@ static void test_counters_and_limits_outlive_the_disk(void **state)
 	metrics = vblk_metrics_ref(disk->metrics);
 	group = vblk_throttle_group_ref(disk->throttle);
 	vblk_disk_unref(disk);
-	vblk_metrics_add_io_error(metrics);
+	vblk_metrics_add_error(metrics, VBLK_ERROR_IO);
 	vblk_throttle_group_get(group, &limits);
 	assert_int_equal(limits.iops, 7);
 	vblk_metrics_unref(metrics);

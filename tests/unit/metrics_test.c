@@ -133,7 +133,7 @@ static void c10_stalled_inc_and_dec_net_zero(void **state)
 
 static void c11_record_io_error_only(void **state)
 {
-	vblk_metrics_add_io_error(*state);
+	vblk_metrics_add_error(*state, VBLK_ERROR_IO);
 	ASSERT_COUNTERS(*state, .io_errors = 1);
 }
 
@@ -145,7 +145,7 @@ static void c12_record_throttled_only(void **state)
 
 static void c13_record_invalid_avail_idx_only(void **state)
 {
-	vblk_metrics_add_invalid_avail_idx(*state);
+	vblk_metrics_add_error(*state, VBLK_ERROR_AVAIL_INDEX);
 	ASSERT_COUNTERS(*state, .invalid_avail_idx = 1);
 }
 
@@ -161,13 +161,22 @@ static void record_interrupt_only(void **state)
 	ASSERT_COUNTERS(*state, .interrupts = 1);
 }
 
+static void add_io_error(struct vblk_metrics *metrics)
+{
+	vblk_metrics_add_error(metrics, VBLK_ERROR_IO);
+}
+
+static void add_invalid_avail_idx(struct vblk_metrics *metrics)
+{
+	vblk_metrics_add_error(metrics, VBLK_ERROR_AVAIL_INDEX);
+}
+
 /* A different number in each counter, so that two that are swapped show. */
 static void c14_snapshot_captures_each_field(void **state)
 {
 	static void (*const record[])(struct vblk_metrics *) = {
-		vblk_metrics_add_flush,	       vblk_metrics_add_throttled,
-		vblk_metrics_add_io_error,     vblk_metrics_add_invalid_avail_idx,
-		vblk_metrics_add_notification, vblk_metrics_add_interrupt,
+		vblk_metrics_add_flush,	  vblk_metrics_add_throttled,	 add_io_error,
+		add_invalid_avail_idx,	  vblk_metrics_add_notification, vblk_metrics_add_interrupt,
 		vblk_metrics_stalled_inc,
 	};
 
@@ -202,7 +211,7 @@ static void *record_rounds(void *arg)
 		vblk_metrics_add_write(metrics, 1024);
 		vblk_metrics_add_flush(metrics);
 		vblk_metrics_add_throttled(metrics);
-		vblk_metrics_add_io_error(metrics);
+		vblk_metrics_add_error(metrics, VBLK_ERROR_IO);
 		vblk_metrics_stalled_inc(metrics);
 		vblk_metrics_stalled_dec(metrics);
 	}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The time that requests take, seen from the drain of one queue: which moments there are, what is
+ * recorded of them (vblk/metrics.h), and the probes that tell a tracer (metrics/probes.h).
+ *
+ * Reading the clock is what costs here, so a moment is shared wherever one ends what another
+ * begins: the clock is read when a look at the queue takes its first chain, and when a chain is
+ * done with. The next one is taken at that same moment. Looking at an empty queue reads nothing.
+ * Where somebody else makes the calls, those that have landed together were done at one moment, and
+ * those that are launched together begin at one: at most a batch of them too early.
+ *
+ * In the order of a request's life:
+ *
+ *     vblk_timing_begin                 a look at the queue begins
+ *       vblk_timing_take                a chain was taken
+ *       vblk_timing_refuse              no tokens: it goes back, and is taken again later
+ *       vblk_timing_pass                it is handed to the disk
+ *     vblk_timing_end                   the look is over
+ *       vblk_timing_landed              somebody else has made its call
+ *       vblk_timing_done                it has left the queue, one way or another
+ *       vblk_timing_served              ... as a request that was carried out and answered
+ *
+ * The drain's thread only.
+ */
+#ifndef VBLK_REQUEST_TIMING_H
+#define VBLK_REQUEST_TIMING_H
+
+#include "metrics/metrics.h"
+#include "request/disk.h"
+#include "request/request.h"
+
+struct vblk_timing {
+	struct vblk_metrics_shard *shard; /* NULL: there was no memory for one */
+	const struct vblk_clock *clock;
+	uint32_t instance; /* name the queue in probes */
+	uint32_t index;
+	/* Of the look. */
+	unsigned taken;	   /* chains that did not go back */
+	uint64_t begun_ns; /* when the first was taken */
+	uint64_t edge_ns;  /* the last moment that is known */
+	bool is_now;	   /* that moment is still now, as far as it matters */
+	/* Of the request that waits for tokens, from look to look. */
+	bool waits;
+	uint64_t waits_since_ns;
+};
+
+/* The disk outlives it. Cannot fail. */
+void vblk_timing_init(struct vblk_timing *timing, struct vblk_disk *disk, uint32_t index);
+void vblk_timing_destroy(struct vblk_timing *timing);
+
+void vblk_timing_begin(struct vblk_timing *timing);
+void vblk_timing_take(struct vblk_timing *timing);
+/* The limits want `wait_ns` more. */
+void vblk_timing_refuse(struct vblk_timing *timing, const struct vblk_request *request,
+			uint64_t wait_ns);
+/* The request that waited was not passed, and left the queue all the same. */
+void vblk_timing_forget(struct vblk_timing *timing);
+/* Returns the moment, for vblk_timing_served. */
+uint64_t vblk_timing_pass(struct vblk_timing *timing, const struct vblk_request *request);
+/* What was landed together was done at the moment of the first, until time passes again. */
+void vblk_timing_landed(struct vblk_timing *timing);
+void vblk_timing_pass_time(struct vblk_timing *timing);
+void vblk_timing_done(struct vblk_timing *timing);
+/* `since_ns` is when it was handed to the disk. Behind vblk_timing_done. */
+void vblk_timing_served(struct vblk_timing *timing, const struct vblk_request *request,
+			uint64_t since_ns, uint8_t status);
+void vblk_timing_end(struct vblk_timing *timing);
+
+#endif
