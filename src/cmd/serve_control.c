@@ -37,6 +37,7 @@ static void get_stats(void *context, unsigned int index, struct vblk_control_dis
 	state->workers_abandoned = vblk_disk_abandoned(disk);
 	vblk_throttle_group_get(disk->throttle, &state->throttle);
 	vblk_metrics_read(disk->metrics, &state->counters);
+	state->metrics = disk->metrics;
 }
 
 static int set_throttle(void *context, unsigned int index, const struct vblk_throttle *throttle,

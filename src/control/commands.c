@@ -126,6 +126,8 @@ static char *run_stats(const struct command *command)
 	for (unsigned int i = 0; i < count; i++) {
 		options->ops->stats(options->context, first + i, &disks[i]);
 		disks[i].name = options->disks[first + i];
+		if (!command->request->detail)
+			disks[i].metrics = NULL;
 	}
 	reply = vblk_control_reply_stats(command->request->id, disks, first, count);
 	free(disks);

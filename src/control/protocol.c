@@ -142,11 +142,13 @@ static int take_size(struct reading *reading, const struct member *member, const
 	return read_size(reading, member, value, &reading->request->size);
 }
 
-static int take_force(struct reading *reading, const struct member *member, const json_t *value)
+static int take_flag(struct reading *reading, const struct member *member, const json_t *value)
 {
+	bool *flag = (bool *)((char *)reading->request + member->offset);
+
 	if (!json_is_boolean(value))
 		return wrong_type(reading, member, "true or false");
-	reading->request->force = json_is_true(value);
+	*flag = json_is_true(value);
 	return 0;
 }
 
@@ -193,13 +195,14 @@ static const struct member members[] = {
 	{ "id", EVERY, 0, take_nothing, 0 },
 	{ "command", EVERY, EVERY, take_nothing, 0 },
 	{ "disk", EVERY & ~BIT(QUIT), 0, take_disk, 0 },
+	{ "detail", BIT(STATS), 0, take_flag, FIELD(detail) },
 	{ "iops", BIT(THROTTLE), 0, take_rate, FIELD(iops) },
 	{ "iops_burst", BIT(THROTTLE), 0, take_rate, FIELD(iops_burst) },
 	{ "bps", BIT(THROTTLE), 0, take_byte_rate, FIELD(bps) },
 	{ "bps_burst", BIT(THROTTLE), 0, take_byte_rate, FIELD(bps_burst) },
 	{ "timeout_ms", BIT(PAUSE), 0, take_timeout, 0 },
 	{ "size", BIT(RESIZE), BIT(RESIZE), take_size, 0 },
-	{ "force", BIT(RESIZE), 0, take_force, 0 },
+	{ "force", BIT(RESIZE), 0, take_flag, FIELD(force) },
 	{ "fault", BIT(FAULT), BIT(FAULT), take_rules, 0 },
 };
 

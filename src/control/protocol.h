@@ -69,6 +69,7 @@ struct vblk_control_request {
 	char *disk_name; /* owned */
 	bool has_disk_index;
 	uint64_t disk_index;
+	bool detail; /* stats: histograms and errors too */
 	struct vblk_control_limit iops, iops_burst, bps, bps_burst; /* throttle */
 	uint32_t timeout_ms;					    /* pause */
 	uint64_t size;						    /* resize: bytes */
@@ -115,6 +116,7 @@ struct vblk_control_disk {
 	uint64_t workers_abandoned; /* given up, and still in a call to the disk's file */
 	struct vblk_throttle throttle;
 	struct vblk_metrics_snapshot counters;
+	const struct vblk_metrics *metrics; /* borrowed; its detail is told; NULL: is not told */
 };
 
 /* The counters by name, in the order of the structure. */

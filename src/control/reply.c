@@ -3,6 +3,7 @@
 #include "control/protocol.h"
 
 #include "base/checked.h"
+#include "control/detail.h"
 #include <assert.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -142,11 +143,19 @@ static json_t *counters_object(const struct vblk_metrics_snapshot *counters)
 
 static json_t *disk_object(const struct vblk_control_disk *disk, unsigned int index)
 {
-	return json_pack(
+	json_t *object = json_pack(
 		"{s:o,s:i,s:o,s:b,s:b,s:o,s:o,s:o}", "name", text(disk->name), "index", (int)index,
 		"capacity", number(disk->capacity_bytes), "connected", disk->connected, "paused",
 		disk->paused, "workers_abandoned", number(disk->workers_abandoned), "throttle",
 		throttle_object(&disk->throttle), "counters", counters_object(&disk->counters));
+
+	if (!disk->metrics || !object)
+		return object;
+	if (json_object_set_new(object, "detail", vblk_control_detail(disk->metrics))) {
+		json_decref(object);
+		return NULL;
+	}
+	return object;
 }
 
 char *vblk_control_reply_stats(const char *id, const struct vblk_control_disk *disks,

@@ -4,6 +4,8 @@
 
 #include "base/checked.h"
 #include "cmd/size.h"
+#include "control/detail.h"
+#include "metrics/metrics.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -196,7 +198,7 @@ static void mistakes_are_told(void **state)
 		  "unknown command \"Stats\": " COMMANDS },
 		{ "{\"command\":\"stats\",\"force\":true}", VBLK_CONTROL_REQUEST,
 		  "\"force\" is no member of \"stats\": its members are \"id\", \"command\", "
-		  "\"disk\"" },
+		  "\"disk\", \"detail\"" },
 		{ "{\"command\":\"quit\",\"disk\":0}", VBLK_CONTROL_REQUEST,
 		  "\"disk\" is no member of \"quit\": its members are \"id\", \"command\"" },
 		{ "{\"command\":\"resize\",\"sise\":1}", VBLK_CONTROL_REQUEST,
@@ -227,6 +229,8 @@ static void mistakes_are_told(void **state)
 		  "\"size\": " BYTES },
 		{ "{\"command\":\"resize\",\"size\":\"99999999T\"}", VBLK_CONTROL_INVALID,
 		  "\"size\": \"99999999T\" is too large" },
+		{ "{\"command\":\"stats\",\"detail\":1}", VBLK_CONTROL_REQUEST,
+		  "\"detail\": true or false is wanted" },
 		{ "{\"command\":\"resize\",\"size\":512,\"force\":1}", VBLK_CONTROL_REQUEST,
 		  "\"force\": true or false is wanted" },
 		{ "{\"command\":\"pause\",\"timeout_ms\":-1}", VBLK_CONTROL_REQUEST,
@@ -450,6 +454,39 @@ static void stats_tell_every_counter(void **state)
 		"\"interrupts\":15}}]}}\n");
 }
 
+/* What has no values is left out, but errors never are. */
+static void detail_is_told_if_it_is_asked_for(void **state)
+{
+	static const char head[] =
+		"{\"latency_ns\":{\"read\":{\"served\":{\"count\":3,\"sum\":3010,\"highest\":2000,"
+		"\"buckets\":[[10,1],[1023,1],[2047,1]]}},\"write\":{},\"flush\":{},\"discard\":{},"
+		"\"write_zeroes\":{},\"get_id\":{}},\"request_bytes\":{\"write\":{\"count\":1,"
+		"\"sum\":512,\"highest\":512,\"buckets\":[[543,1]]}},\"errors\":{\"chain\":0,"
+		"\"status\":0,\"header\":1,";
+	struct vblk_metrics_shard *shard;
+	struct vblk_metrics *metrics;
+	json_t *detail;
+	char *text;
+
+	(void)state;
+	assert_int_equal(vblk_metrics_create(&metrics), 0);
+	shard = vblk_metrics_join(metrics);
+	vblk_metrics_record(shard, VBLK_OP_READ, VBLK_PHASE_SERVED, 10);
+	vblk_metrics_record(shard, VBLK_OP_READ, VBLK_PHASE_SERVED, 1000);
+	vblk_metrics_record(shard, VBLK_OP_READ, VBLK_PHASE_SERVED, 2000);
+	vblk_metrics_record_bytes(shard, VBLK_OP_WRITE, 512);
+	vblk_metrics_add_error(metrics, VBLK_ERROR_HEADER);
+	detail = vblk_control_detail(metrics);
+	assert_non_null(detail);
+	text = json_dumps(detail, JSON_COMPACT);
+	assert_int_equal(strncmp(text, head, strlen(head)), 0);
+	assert_non_null(strstr(text, "\"unsupported\":0}}"));
+	free(text);
+	json_decref(detail);
+	vblk_metrics_leave(shard);
+	vblk_metrics_unref(metrics);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +506,7 @@ int main(void)
 		cmocka_unit_test(replies),
 		cmocka_unit_test(every_error_has_a_code),
 		cmocka_unit_test(stats_tell_every_counter),
+		cmocka_unit_test(detail_is_told_if_it_is_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
