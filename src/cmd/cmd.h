@@ -41,4 +41,7 @@ int cmd_image(int argc, char **argv);
 /* vblk ctl */
 int cmd_ctl(int argc, char **argv);
 
+/* vblk top */
+int cmd_top(int argc, char **argv);
+
 #endif

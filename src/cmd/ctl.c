@@ -8,7 +8,10 @@
 #ifdef VBLK_HAVE_JANSSON
 
 #include "base/checked.h"
+#include "cmd/ctl_record.h"
+#include "cmd/ctl_stats.h"
 #include "cmd/options.h"
+#include "cmd/plot.h"
 #include "cmd/size.h"
 #include "control/call.h"
 #include "control/protocol.h"
@@ -23,7 +26,6 @@
 #define DEFAULT_TIMEOUT_S 10
 #define MAX_TIMEOUT_S	  (VBLK_CONTROL_TIMEOUT_MAX_MS / 1000)
 #define GRACE_MS	  2000 /* for the answer that a pause did not succeed */
-#define CELL_SIZE	  64
 
 struct ctl {
 	const char *path;
@@ -32,6 +34,10 @@ struct ctl {
 	int argument_count;
 	const char *disk;
 	uint32_t timeout_s;
+	uint64_t interval_ns; /* 0: not given; and so on */
+	uint64_t duration_ns;
+	enum ctl_stats_format format;
+	bool has_format;
 	bool json;
 	bool force;
 	bool help;
@@ -41,6 +47,9 @@ enum option_id {
 	OPTION_DISK = CMD_OPTION_FIRST,
 	OPTION_TIMEOUT,
 	OPTION_JSON,
+	OPTION_FORMAT,
+	OPTION_INTERVAL,
+	OPTION_DURATION,
 	OPTION_FORCE,
 	OPTION_HELP,
 };
@@ -49,6 +58,9 @@ static const struct option long_options[] = {
 	{ "disk", required_argument, NULL, OPTION_DISK },
 	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "format", required_argument, NULL, OPTION_FORMAT },
+	{ "interval", required_argument, NULL, OPTION_INTERVAL },
+	{ "duration", required_argument, NULL, OPTION_DURATION },
 	{ "force", no_argument, NULL, OPTION_FORCE },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
@@ -59,6 +71,7 @@ static const char help[] =
 	"\n"
 	"Usage:\n"
 	"  vblk ctl CONTROL COMMAND [ARGUMENTS] [--disk DISK] [--timeout SECONDS] [--json]\n"
+	"  vblk ctl plot FILE --output OUT.svg [--disk DISK]\n"
 	"\n"
 	"CONTROL is the path that vblk serve was given as --control.\n"
 	"\n"
@@ -71,12 +84,21 @@ static const char help[] =
 	"  resize SIZE          a multiple of 512; --force if it is to become smaller\n"
 	"  fault RULE...|none   replace its fault rules; RULE as in vblk boot --help\n"
 	"  quit                 end the server\n"
+	"  record FILE          write a line of JSON per disk and interval to FILE, which must\n"
+	"                       not exist, or to standard output for -; until --duration is\n"
+	"                       over, or SIGINT or SIGTERM\n"
+	"  plot FILE            draw what was recorded; needs no server\n"
 	"\n"
 	"Options:\n"
 	"  --disk DISK          its name, or its number from 0 on; needed if there are several\n"
 	"                       (stats then shows all)\n"
 	"  --timeout SECONDS    for the whole call, and for a pause; default 10\n"
 	"  --json               print the result as JSON (docs/control.md)\n"
+	"  --format FORMAT      for stats: text (counters), json or openmetrics (histograms and\n"
+	"                       errors by reason too)\n"
+	"  --interval T         for record: seconds, or a time as 500ms; default 1\n"
+	"  --duration T         for record: how long; default: until a signal\n"
+	"  --output, -o FILE    for plot: where the SVG goes\n"
 	"  --force              for resize\n"
 	"\n"
 	"Sizes: 512, 4k, 64M, 1G.\n"
@@ -88,6 +110,9 @@ static const char help[] =
 	"\n"
 	"Examples:\n"
 	"  vblk ctl /run/vblk.ctl stats\n"
+	"  vblk ctl /run/vblk.ctl stats --format openmetrics\n"
+	"  vblk ctl /run/vblk.ctl record day.jsonl --interval 5 --duration 3600\n"
+	"  vblk ctl plot day.jsonl -o day.svg\n"
 	"  vblk ctl /run/vblk.ctl throttle iops=100 bps=1M --disk data\n"
 	"  vblk ctl /run/vblk.ctl resize 2G --disk 1\n"
 	"  vblk ctl /run/vblk.ctl fault write:error=EIO:every=50 flush:delay=1s";
@@ -217,100 +242,6 @@ static json_t *make_fault(const struct ctl *ctl)
 
 /* --- From a result to what is printed --- */
 
-struct row {
-	const char *label;
-	const char *member; /* of the disk, or of `inside` in it */
-	const char *inside;
-};
-
-static const struct row rows[] = {
-	{ "disk", "name", NULL },	  { "number", "index", NULL },
-	{ "capacity", "capacity", NULL }, { "connected", "connected", NULL },
-	{ "paused", "paused", NULL },	  { "abandoned", "workers_abandoned", NULL },
-	{ "iops", "iops", "throttle" },	  { "iops-burst", "iops_burst", "throttle" },
-	{ "bps", "bps", "throttle" },	  { "bps-burst", "bps_burst", "throttle" },
-};
-
-/* One value as it is shown; the server's names may hold anything. */
-static void show(const json_t *disk, const struct row *row, char cell[CELL_SIZE])
-{
-	const json_t *value = row->inside ? json_object_get(disk, row->inside) : disk;
-
-	value = json_object_get(value, row->member);
-	if (json_is_string(value))
-		snprintf(cell, CELL_SIZE, "%s", json_string_value(value));
-	else if (json_is_boolean(value))
-		snprintf(cell, CELL_SIZE, "%s", json_is_true(value) ? "yes" : "no");
-	else if (row->inside && strcmp(row->inside, "throttle") == 0 && json_is_integer(value) &&
-		 json_integer_value(value) == 0)
-		snprintf(cell, CELL_SIZE, "none");
-	else if (json_is_integer(value))
-		snprintf(cell, CELL_SIZE, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-	else
-		snprintf(cell, CELL_SIZE, "?");
-	for (char *c = cell; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == '\x7f')
-			*c = '?';
-}
-
-struct table {
-	const json_t *disks;
-	struct row *rows;
-	size_t row_count;
-	int label_width;
-	int cell_width;
-};
-
-static void measure(struct table *table)
-{
-	for (size_t i = 0; i < table->row_count; i++) {
-		const int length = (int)strlen(table->rows[i].label);
-
-		if (length > table->label_width)
-			table->label_width = length;
-		for (size_t disk = 0; disk < json_array_size(table->disks); disk++) {
-			char cell[CELL_SIZE];
-
-			show(json_array_get(table->disks, disk), &table->rows[i], cell);
-			if ((int)strlen(cell) > table->cell_width)
-				table->cell_width = (int)strlen(cell);
-		}
-	}
-}
-
-/* A column per disk: there are more counters than disks. */
-static int print_stats(const json_t *result)
-{
-	const json_t *disks = json_object_get(result, "disks");
-	json_t *counters = json_object_get(json_array_get(disks, 0), "counters");
-	struct table table = { .disks = disks, .row_count = VBLK_ARRAY_SIZE(rows) };
-
-	table.rows = calloc(VBLK_ARRAY_SIZE(rows) + json_object_size(counters), sizeof(*rows));
-	if (!table.rows) {
-		cmd_complain(NAME, "out of memory");
-		return CMD_FAILED;
-	}
-	memcpy(table.rows, rows, sizeof(rows));
-	for (void *i = json_object_iter(counters); i; i = json_object_iter_next(counters, i)) {
-		const char *name = json_object_iter_key(i);
-
-		table.rows[table.row_count++] = (struct row){ name, name, "counters" };
-	}
-	measure(&table);
-	for (size_t i = 0; i < table.row_count; i++) {
-		printf("%-*s", table.label_width, table.rows[i].label);
-		for (size_t disk = 0; disk < json_array_size(disks); disk++) {
-			char cell[CELL_SIZE];
-
-			show(json_array_get(disks, disk), &table.rows[i], cell);
-			printf("  %*s", table.cell_width, cell);
-		}
-		putchar('\n');
-	}
-	free(table.rows);
-	return CMD_OK;
-}
-
 static int print_nothing(const json_t *result)
 {
 	(void)result;
@@ -322,7 +253,7 @@ static const struct {
 	json_t *(*make)(const struct ctl *ctl);
 	int (*print)(const json_t *result);
 } commands[] = {
-	{ "stats", make_plain, print_stats },	  { "throttle", make_throttle, print_nothing },
+	{ "stats", make_plain, ctl_stats_print }, { "throttle", make_throttle, print_nothing },
 	{ "pause", make_pause, print_nothing },	  { "resume", make_plain, print_nothing },
 	{ "resize", make_resize, print_nothing }, { "fault", make_fault, print_nothing },
 	{ "quit", make_plain, print_nothing },
@@ -351,6 +282,13 @@ static int take_option(void *context, int id, const char *value)
 	case OPTION_JSON:
 		ctl->json = true;
 		return CMD_OK;
+	case OPTION_FORMAT:
+		ctl->has_format = true;
+		return ctl_stats_format_parse(value, &ctl->format);
+	case OPTION_INTERVAL:
+		return ctl_record_time_parse("interval", value, &ctl->interval_ns);
+	case OPTION_DURATION:
+		return ctl_record_time_parse("duration", value, &ctl->duration_ns);
 	case OPTION_FORCE:
 		ctl->force = true;
 		return CMD_OK;
@@ -419,32 +357,68 @@ static int ask(const struct ctl *ctl, json_t *request, json_t **result)
 	return CMD_OK;
 }
 
-static int run(const struct ctl *ctl)
+/* What no request is made of. */
+static int run_record(const struct ctl *ctl)
 {
-	json_t *request, *result;
-	size_t i = 0;
-	int status;
+	const struct ctl_record record = {
+		.path = ctl->path,
+		.disk = ctl->disk,
+		.file = ctl->arguments[0],
+		.interval_ns = ctl->interval_ns,
+		.duration_ns = ctl->duration_ns,
+		.timeout_ms = ctl->timeout_s * 1000,
+	};
 
-	while (i < VBLK_ARRAY_SIZE(commands) && strcmp(ctl->command, commands[i].name) != 0)
-		i++;
-	if (i == VBLK_ARRAY_SIZE(commands)) {
-		cmd_complain(NAME,
-			     "unknown command '%s': stats, throttle, pause, resume, resize, fault "
-			     "and quit are known",
-			     ctl->command);
+	if (ctl->argument_count != 1) {
+		cmd_complain(NAME, "record needs one file: day.jsonl, for example");
 		return CMD_BAD_INPUT;
 	}
-	if (ctl->force && commands[i].make != make_resize) {
-		cmd_complain(NAME, "--force is for resize");
+	return ctl_record_run(&record);
+}
+
+/* Options that are for one command, given to another. */
+static int check_options(const struct ctl *ctl)
+{
+	const struct {
+		bool given;
+		const char *option;
+		const char *command;
+	} table[] = {
+		{ ctl->force, "force", "resize" },
+		{ ctl->has_format, "format", "stats" },
+		{ ctl->interval_ns, "interval", "record" },
+		{ ctl->duration_ns, "duration", "record" },
+	};
+
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		if (table[i].given && strcmp(ctl->command, table[i].command) != 0) {
+			cmd_complain(NAME, "--%s is for %s", table[i].option, table[i].command);
+			return CMD_BAD_INPUT;
+		}
+	}
+	if (ctl->has_format && ctl->json) {
+		cmd_complain(NAME, "--format and --json contradict each other: one of them");
 		return CMD_BAD_INPUT;
 	}
 	if (ctl->disk && strcmp(ctl->command, "quit") == 0) {
 		cmd_complain(NAME, "--disk is not for quit, which ends the server");
 		return CMD_BAD_INPUT;
 	}
-	request = commands[i].make(ctl);
+	return CMD_OK;
+}
+
+/* Sends the request of commands[i] and prints the result. */
+static int run_request(const struct ctl *ctl, size_t i)
+{
+	json_t *request = commands[i].make(ctl), *result;
+	int status;
+
 	if (!request)
 		return CMD_BAD_INPUT;
+	if (ctl->format != CTL_STATS_TEXT) {
+		json_decref(request);
+		return ctl_stats_detail(ctl->path, ctl->disk, ctl->timeout_s * 1000, ctl->format);
+	}
 	json_object_set_new(request, "command", json_string(ctl->command));
 	status = set_disk(ctl, request);
 	if (status) {
@@ -464,11 +438,35 @@ static int run(const struct ctl *ctl)
 	return status;
 }
 
+static int run(const struct ctl *ctl)
+{
+	const bool records = strcmp(ctl->command, "record") == 0;
+	size_t i = 0;
+	int status;
+
+	while (i < VBLK_ARRAY_SIZE(commands) && strcmp(ctl->command, commands[i].name) != 0)
+		i++;
+	if (i == VBLK_ARRAY_SIZE(commands) && !records) {
+		cmd_complain(NAME,
+			     "unknown command '%s': stats, throttle, pause, resume, resize, fault, "
+			     "quit and record are known",
+			     ctl->command);
+		return CMD_BAD_INPUT;
+	}
+	status = check_options(ctl);
+	if (status)
+		return status;
+	return records ? run_record(ctl) : run_request(ctl, i);
+}
+
 int cmd_ctl(int argc, char **argv)
 {
 	struct ctl ctl = { .timeout_s = DEFAULT_TIMEOUT_S };
-	const int status = parse_options(&ctl, argc, argv);
+	int status;
 
+	if (argc > 1 && strcmp(argv[1], "plot") == 0)
+		return cmd_plot(argc - 1, argv + 1);
+	status = parse_options(&ctl, argc, argv);
 	if (status)
 		return status;
 	if (ctl.help) {

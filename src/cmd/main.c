@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{ "bench", "measure how fast a disk is for the driver of a guest", cmd_bench },
 	{ "image", "make disk images, templates and copies of them", cmd_image },
 	{ "ctl", "look at the disks of a running vblk, and change them", cmd_ctl },
+	{ "top", "watch the disks of running vblk daemons", cmd_top },
 };
 
 static void print_help(void)

@@ -283,8 +283,8 @@ static void bad_input_is_told(void **state)
 		const char *complaint;
 	} table[] = {
 		{ "", "no command given: vblk ctl CONTROL COMMAND, see 'vblk ctl --help'" },
-		{ "stop", "unknown command 'stop': stats, throttle, pause, resume, resize, fault "
-			  "and quit are known" },
+		{ "stop", "unknown command 'stop': stats, throttle, pause, resume, resize, fault, "
+			  "quit and record are known" },
 		{ "stats now", "'now': stats takes no argument" },
 		{ "quit --disk a", "--disk is not for quit, which ends the server" },
 		{ "throttle", "throttle needs a limit: iops=N, for example" },
@@ -304,6 +304,19 @@ static void bad_input_is_told(void **state)
 		{ "fault \xff", "'\xff' is no text in UTF-8" },
 		{ "stats --disk \xff", "--disk '\xff' is no text in UTF-8" },
 		{ "stats --force", "--force is for resize" },
+		{ "stats --format xml", "--format 'xml': text, json or openmetrics is wanted" },
+		{ "pause --format json", "--format is for stats" },
+		{ "stats --format json --json",
+		  "--format and --json contradict each other: one of them" },
+		{ "stats --interval 5", "--interval is for record" },
+		{ "record", "record needs one file: day.jsonl, for example" },
+		{ "record a b", "record needs one file: day.jsonl, for example" },
+		{ "record a --interval 5ms",
+		  "--interval '5ms': a time such as 10, 10s or 500ms is wanted, from 100ms to a "
+		  "week" },
+		{ "record a --duration 8d",
+		  "--duration '8d': a time such as 10, 10s or 500ms is wanted, from 100ms to a "
+		  "week" },
 		{ "stats --timeout 0", "--timeout '0': a number of seconds from 1 to 3600 is "
 				       "wanted" },
 		{ "stats --timeout", "option '--timeout' needs a value: see 'vblk ctl --help'" },
