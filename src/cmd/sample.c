@@ -128,7 +128,7 @@ static double per_second(uint64_t now, uint64_t before, double seconds)
 	return (double)(now - before) / seconds;
 }
 
-static uint64_t errors(const struct cmd_sample *sample)
+static uint64_t failures(const struct cmd_sample *sample)
 {
 	return sample->counters.io_errors + sample->counters.invalid_avail_idx;
 }
@@ -183,7 +183,7 @@ void cmd_rates_between(const struct cmd_sample *before, const struct cmd_sample 
 		per_second(now->counters.bytes_read, before->counters.bytes_read, rates->seconds);
 	rates->bytes_written = per_second(now->counters.bytes_written,
 					  before->counters.bytes_written, rates->seconds);
-	rates->error_count = errors(now) - errors(before);
+	rates->error_count = failures(now) - failures(before);
 	rates->errors = (double)rates->error_count / rates->seconds;
 }
 

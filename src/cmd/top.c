@@ -171,7 +171,7 @@ static int print_lines(const struct top *top)
 	if (gmtime_r(&now, &when))
 		strftime(clock, sizeof(clock), "%H:%M:%S", &when);
 	for (size_t i = 0; i < count; i++) {
-		struct top_line line;
+		struct top_line line = { .style = TOP_PLAIN };
 
 		top_view_row(&top->model, i, &line);
 		printf("%s %s\n", clock, line.text);
@@ -327,7 +327,7 @@ static int run_screen(struct top *top)
 
 static int run_batch(struct top *top)
 {
-	struct top_line line;
+	struct top_line line = { .style = TOP_PLAIN };
 
 	top_view_header(&line);
 	printf("%-8s %s\n", "TIME", line.text);
