@@ -5,6 +5,7 @@
  */
 #include "bare_drain.h"
 #include "disk.h"
+#include "late_aio.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,6 +184,46 @@ static void a_broken_queue_says_why(void **state)
 	stop(rig);
 }
 
+/*
+ * Somebody else makes the calls: each request's time is from when it was handed over to when its
+ * own call was seen to have landed, whatever the order; those that landed together share a moment.
+ */
+static void requests_in_the_air_have_times_of_their_own(void **state)
+{
+	struct rig *rig = start(NULL, 0);
+	struct guest *guest = &rig->bare.guest;
+	struct late_aio *late = late_aio_create(guest->backing);
+	const struct vblk_metrics_histogram *read, *write;
+
+	(void)state;
+	vblk_air_destroy(rig->bare.drain.config.air);
+	rig->bare.drain.config.air = late_aio_air(late);
+	late->hold = true;
+	guest_request_at(guest, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
+	guest_request_at(guest, 1, VIRTIO_BLK_T_IN, 0, SECTOR);
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+	guest->now_ns += 50;
+	guest_request_at(guest, 2, VIRTIO_BLK_T_OUT, 0, SECTOR);
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+	look(rig);
+	read = &rig->detail.latency[VBLK_OP_READ][VBLK_PHASE_SERVED];
+	write = &rig->detail.latency[VBLK_OP_WRITE][VBLK_PHASE_SERVED];
+	expect(read, 0, 0, 0);
+	expect(&rig->detail.depth, 2, 3, 2);
+	guest->now_ns += 100;
+	late_aio_land(late, 1);
+	late_aio_land(late, 1);
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+	guest->now_ns += 1000;
+	late_aio_land(late, 0);
+	vblk_drain_land(&rig->bare.drain);
+	look(rig);
+	expect(write, 1, 100, 100);
+	expect(read, 2, 150 + 1150, 1150);
+	expect(&rig->detail.latency[VBLK_OP_WRITE][VBLK_PHASE_QUEUED], 1, 0, 0);
+	stop(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +232,7 @@ int main(void)
 		cmocka_unit_test(a_wait_that_ends_with_nothing_is_forgotten),
 		cmocka_unit_test(refused_requests_are_not_served_and_failed_ones_are),
 		cmocka_unit_test(a_broken_queue_says_why),
+		cmocka_unit_test(requests_in_the_air_have_times_of_their_own),
 	};
 
 	return cmocka_run_group_tests_name("drain_timing", tests, NULL, NULL);
