@@ -21,8 +21,8 @@
 #include "cmd/size.h"
 
 #define NAME	    "ctl"
-#define TIME_MIN_NS (100 * VBLK_NSEC_PER_MSEC)
-#define TIME_MAX_NS (7 * 24 * 3600 * VBLK_NSEC_PER_SEC)
+#define TIME_MIN_NS (100u * VBLK_NSEC_PER_MSEC)
+#define TIME_MAX_NS (7ull * 24 * 3600 * VBLK_NSEC_PER_SEC)
 #define DECIMALS    JSON_REAL_PRECISION(12)
 
 int ctl_record_time_parse(const char *option, const char *text, uint64_t *ns)

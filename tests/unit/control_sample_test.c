@@ -157,13 +157,15 @@ static void a_restart_is_seen(void **state)
 
 static void nonsense_counts_as_nothing(void **state)
 {
+	static const char hostile[] =
+		"{\"detail\":{\"latency_ns\":{\"read\":{\"served\":{\"buckets\":[[-1,5],[5],7,"
+		"[3,-2],{}],\"sum\":-4}}},\"errors\":[1]}}";
 	static const char *const texts[] = {
 		"{}",
 		"[]",
 		"{\"name\":7,\"capacity\":-1,\"counters\":[],\"detail\":3}",
 		"{\"counters\":{\"bytes_read\":\"x\",\"io_errors\":-5}}",
-		"{\"detail\":{\"latency_ns\":{\"read\":{\"served\":{\"buckets\":[[-1,5],[5],7,"
-		"[3,-2],{}],\"sum\":-4}}},\"errors\":[1]}}",
+		hostile,
 	};
 	struct rig *rig = *state;
 
