@@ -13,7 +13,6 @@
 #include "cmd/disk.h"
 #include "cmd/mount_words.h"
 #include "cmd/options.h"
-#include "cmd/rest.h"
 #include "cmd/size.h"
 #include "cmd/stats.h"
 #include "vmm/vmm.h"
@@ -24,17 +23,17 @@
 #include <stdlib.h>
 #include <vblk/metrics.h>
 
-#define NAME		"boot"
-#define DEFAULT_MEMORY	(UINT64_C(256) << 20)
-#define MAX_TIMEOUT	(UINT32_MAX / 2) /* 68 years */
-#define MESSAGE_SIZE	VMM_ERROR_TEXT_SIZE
-#define REST_TIMEOUT_MS 1000
+#define NAME	       "boot"
+#define DEFAULT_MEMORY (UINT64_C(256) << 20)
+#define MAX_TIMEOUT    (UINT32_MAX / 2) /* 68 years */
+#define MESSAGE_SIZE   VMM_ERROR_TEXT_SIZE
 
 struct boot {
 	struct vmm_options options;
 	struct cmd_disk_spec specs[VMM_MAX_DISKS];
 	char *append; /* owned; the user's, and what is said of the disks */
 	struct vblk_device *devices[VMM_MAX_DISKS]; /* as many as have been opened, then NULL */
+	struct vmm *vmm;
 	uint32_t timeout_s;
 	bool stats;
 	bool help;
@@ -122,11 +121,11 @@ static const char help[] =
 	"input. Ctrl-C ends the guest; all other keys are the guest's.\n"
 	"\n"
 	"Signals, while the guest runs:\n"
-	"  SIGUSR1  bring all disks to rest: each finishes the request in hand, then its\n"
-	"           file stays as it is. The guest's processors run on, and its requests\n"
-	"           wait. A line per disk on standard error says when it rests, or that it\n"
-	"           does not after 1 s. A disk that the guest starts meanwhile is served.\n"
-	"  SIGUSR2  let them go on\n"
+	"  SIGUSR1  freeze the guest: its processors stop, each disk finishes the request in\n"
+	"           hand, then nothing changes its memory or its disks. A line on standard\n"
+	"           error says how long that took. A disk whose file does not answer for 1 s\n"
+	"           is left out, and named.\n"
+	"  SIGUSR2  let it go on, as if nothing had been but time\n"
 	"\n"
 	"Exit status:\n"
 	"  0    the guest rebooted, switched itself off or halted\n"
@@ -265,33 +264,66 @@ static void close_disks(struct boot *boot, bool stats)
 	}
 }
 
-static void pause_disks(void *context)
+static void freeze(struct vmm *vmm)
+{
+	struct vmm_freeze_report report;
+	struct vmm_error error;
+
+	if (vmm_is_frozen(vmm))
+		return;
+	if (vmm_freeze(vmm, &report, &error)) {
+		cmd_complain(NAME, "%s", error.text);
+		return;
+	}
+	for (unsigned int i = 0; i < VMM_MAX_DISKS; i++)
+		if (report.disks_left_out >> i & 1)
+			cmd_complain(NAME,
+				     "freeze: disk %u is left out: a call to its file has not "
+				     "returned for a second",
+				     i);
+	cmd_complain(NAME, "freeze: parked %u vcpus and %u devices in %" PRIu64 " us", report.vcpus,
+		     report.disks, report.elapsed_ns / 1000);
+}
+
+static void thaw(struct vmm *vmm)
+{
+	if (!vmm_is_frozen(vmm))
+		return;
+	vmm_thaw(vmm);
+	cmd_complain(NAME, "freeze: the guest goes on");
+}
+
+static void take_event(void *context, enum vmm_event event)
 {
 	const struct boot *boot = context;
 
-	cmd_rest_begin(NAME, boot->devices, boot->options.disks, REST_TIMEOUT_MS);
+	switch (event) {
+	case VMM_EVENT_FREEZE:
+		freeze(boot->vmm);
+		break;
+	case VMM_EVENT_THAW:
+		thaw(boot->vmm);
+		break;
+	case VMM_EVENT_TIMEOUT:
+	case VMM_EVENT_PARKED:
+	case VMM_EVENT_WATCHED:
+		break;
+	}
 }
 
-static void resume_disks(void *context)
-{
-	const struct boot *boot = context;
-
-	cmd_rest_end(NAME, boot->devices, boot->options.disks);
-}
-
-static int run(struct vmm *vmm, struct boot *boot)
+static int run(struct boot *boot)
 {
 	const struct vmm_run_options options = {
 		.timeout_s = boot->timeout_s,
 		.diagnostics = stderr,
-		.pause = pause_disks,
-		.resume = resume_disks,
+		.watch_fd = -1,
+		.event = take_event,
 		.context = boot,
 	};
 	struct vmm_result result;
 	struct vmm_error error;
 
-	vmm_run(vmm, &options, &result, &error);
+	vmm_run(boot->vmm, &options, &result, &error);
 	switch (result.end) {
 	case VMM_END_REBOOT:
 	case VMM_END_HALT:
@@ -310,12 +342,11 @@ static int run(struct vmm *vmm, struct boot *boot)
 static int boot_guest(struct boot *boot)
 {
 	struct vmm_plan *plan = NULL;
-	struct vmm *vmm = NULL;
 	struct vmm_error error;
 	bool ran = false;
 	int status;
 
-	/* A signal for the disks that comes before or after the guest runs is no reason to die. */
+	/* A wish for a freeze that comes before or after the guest runs is no reason to die. */
 	signal(SIGUSR1, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
 	if (cmd_mount_words(boot->specs, boot->options.disks, boot->options.append,
@@ -331,18 +362,18 @@ static int boot_guest(struct boot *boot)
 	status = open_disks(boot);
 	if (status)
 		goto cleanup;
-	if (vmm_create(plan, boot->devices, &vmm, &error)) {
+	if (vmm_create(plan, boot->devices, &boot->vmm, &error)) {
 		status = report(&error);
 		goto cleanup;
 	}
 	/* The files are in the guest's memory now. */
 	vmm_plan_destroy(plan);
 	plan = NULL;
-	status = run(vmm, boot);
+	status = run(boot);
 	ran = true;
 
 cleanup:
-	vmm_destroy(vmm);
+	vmm_destroy(boot->vmm);
 	close_disks(boot, boot->stats && ran);
 	vmm_plan_destroy(plan);
 	return status;

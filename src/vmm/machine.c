@@ -93,8 +93,8 @@ static int create_vcpus(struct vmm *vmm, const struct vmm_plan *plan, struct vmm
 	for (unsigned int i = 0; !ret && i < plan->cpus; i++) {
 		options.id = i;
 		vmm->vcpu_count++;
-		ret = vmm_vcpu_create(&vmm->vcpus[i], &vmm->kvm, &options, &vmm->bus, &vmm->stop,
-				      error);
+		ret = vmm_vcpu_create(&vmm->vcpus[i], &vmm->kvm, &options, &vmm->bus, &vmm->gate,
+				      &vmm->stop, error);
 	}
 	return ret;
 }
@@ -115,6 +115,8 @@ static int build(struct vmm *vmm, const struct vmm_plan *plan, struct vblk_devic
 	}
 	if (!ret)
 		ret = create_vcpus(vmm, plan, error);
+	if (!ret)
+		ret = vmm_freeze_connect(vmm, error);
 	return ret;
 }
 
@@ -135,6 +137,9 @@ int vmm_create(const struct vmm_plan *plan, struct vblk_device *const *devices, 
 	ret = vmm_console_init(&vmm->console, &vmm->kvm, &vmm->stop, -1, STDOUT_FILENO, error);
 	if (ret)
 		goto no_console;
+	ret = vmm_gate_init(&vmm->gate, &vmm->stop, error);
+	if (ret)
+		goto no_gate;
 	vmm_bus_init(&vmm->bus, &vmm->console, &vmm->stop);
 
 	ret = build(vmm, plan, devices, error);
@@ -145,6 +150,8 @@ int vmm_create(const struct vmm_plan *plan, struct vblk_device *const *devices, 
 	*result = vmm;
 	return 0;
 
+no_gate:
+	vmm_console_destroy(&vmm->console);
 no_console:
 	vmm_stop_destroy(&vmm->stop);
 no_stop:
@@ -162,6 +169,7 @@ void vmm_destroy(struct vmm *vmm)
 		vmm_vcpu_destroy(&vmm->vcpus[i]);
 	vmm_kvm_close(&vmm->kvm);
 	vmm_bus_destroy(&vmm->bus);
+	vmm_gate_destroy(&vmm->gate);
 	vmm_console_destroy(&vmm->console);
 	vmm_stop_destroy(&vmm->stop);
 	vblk_memory_unref(vmm->memory);

@@ -13,6 +13,7 @@
  */
 #include "vmm/machine.h"
 
+#include "base/eventfd.h"
 #include "vmm/terminal.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -87,6 +88,19 @@ static void restore_signals(const struct runner *runner)
 	pthread_sigmask(SIG_SETMASK, &runner->old_mask, NULL);
 }
 
+/* Hears, but does not take, what calls a freeze off: everything but the wish for one. */
+static int open_call_off(const struct runner *runner, const sigset_t *heard,
+			 struct vmm_error *error)
+{
+	sigset_t set = *heard;
+
+	sigdelset(&set, SIGUSR1);
+	runner->vmm->call_off_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (runner->vmm->call_off_fd < 0)
+		return vmm_error_host(error, -errno, "cannot create a signalfd");
+	return 0;
+}
+
 static int open_descriptors(struct runner *runner, const sigset_t *heard, struct vmm_error *error)
 {
 	const struct itimerspec timeout = { .it_value.tv_sec = runner->options->timeout_s };
@@ -97,24 +111,26 @@ static int open_descriptors(struct runner *runner, const sigset_t *heard, struct
 	runner->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (runner->timer_fd < 0 || timerfd_settime(runner->timer_fd, 0, &timeout, NULL) < 0)
 		return vmm_error_host(error, -errno, "cannot create a timer");
-	return 0;
+	return open_call_off(runner, heard, error);
+}
+
+static void tell(const struct runner *runner, enum vmm_event event)
+{
+	runner->options->event(runner->options->context, event);
 }
 
 static void take_signal(struct runner *runner)
 {
-	const struct vmm_run_options *options = runner->options;
 	struct signalfd_siginfo info;
 
 	if (read(runner->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	switch (info.ssi_signo) {
 	case SIGUSR1:
-		if (options->pause)
-			options->pause(options->context);
+		tell(runner, VMM_EVENT_FREEZE);
 		break;
 	case SIGUSR2:
-		if (options->resume)
-			options->resume(options->context);
+		tell(runner, VMM_EVENT_THAW);
 		break;
 	default:
 		if (vmm_stop_request(&runner->vmm->stop, VMM_END_SIGNAL))
@@ -136,6 +152,11 @@ static void probe(struct runner *runner)
 	struct vmm *vmm = runner->vmm;
 
 	runner->next_probe_ms = now_ms() + PROBE_INTERVAL_MS;
+	/* Who waits at the gate cannot answer. */
+	if (vmm_is_frozen(vmm)) {
+		runner->dead_rounds = 0;
+		return;
+	}
 	runner->dead_rounds = all_dead(vmm) ? runner->dead_rounds + 1 : 0;
 	if (runner->dead_rounds >= PROBE_ROUNDS) {
 		vmm_stop_request(&vmm->stop, VMM_END_HALT);
@@ -154,37 +175,59 @@ static int until_probe(const struct runner *runner)
 	return now < runner->next_probe_ms ? (int)(runner->next_probe_ms - now) : 0;
 }
 
+/* The descriptors that the thread waits for. */
+enum minded {
+	STOP,
+	SIGNAL,
+	TIMER,
+	PARKED,
+	WATCHED,
+	INPUT,
+	MINDED_COUNT
+};
+
+static void answer(struct runner *runner, const struct pollfd *fds)
+{
+	struct vmm *vmm = runner->vmm;
+
+	if (fds[SIGNAL].revents)
+		take_signal(runner);
+	if (fds[PARKED].revents) {
+		vblk_eventfd_clear(vmm->gate.parked_fd);
+		tell(runner, VMM_EVENT_PARKED);
+	}
+	if (fds[WATCHED].revents)
+		tell(runner, VMM_EVENT_WATCHED);
+	if (fds[TIMER].revents) {
+		tell(runner, VMM_EVENT_TIMEOUT);
+		vmm_stop_request(&vmm->stop, VMM_END_TIMEOUT);
+	}
+	if (fds[INPUT].revents)
+		vmm_console_feed(&vmm->console);
+	if (until_probe(runner) == 0)
+		probe(runner);
+}
+
 static void mind(struct runner *runner)
 {
 	struct vmm *vmm = runner->vmm;
-	enum {
-		STOP,
-		SIGNAL,
-		TIMER,
-		INPUT,
-		COUNT
-	};
-	struct pollfd fds[COUNT] = {
+	struct pollfd fds[MINDED_COUNT] = {
 		[STOP] = { .fd = vmm->stop.fd, .events = POLLIN },
 		[SIGNAL] = { .fd = runner->signal_fd, .events = POLLIN },
 		[TIMER] = { .fd = runner->timer_fd, .events = POLLIN },
+		[PARKED] = { .fd = vmm->gate.parked_fd, .events = POLLIN },
+		[WATCHED] = { .fd = runner->options->watch_fd, .events = POLLIN },
 		[INPUT] = { .events = POLLIN },
 	};
 
 	runner->next_probe_ms = now_ms() + PROBE_INTERVAL_MS;
 	while (vmm_stop_reason(&vmm->stop) == VMM_END_NONE) {
-		fds[INPUT].fd = vmm_console_poll_fd(&vmm->console);
+		/* Input changes the serial port, which is part of what is frozen. */
+		fds[INPUT].fd = vmm_is_frozen(vmm) ? -1 : vmm_console_poll_fd(&vmm->console);
 		fds[INPUT].revents = 0;
-		if (poll(fds, COUNT, until_probe(runner)) < 0)
+		if (poll(fds, MINDED_COUNT, until_probe(runner)) < 0)
 			continue; /* EINTR; the others cannot be */
-		if (fds[SIGNAL].revents)
-			take_signal(runner);
-		if (fds[TIMER].revents)
-			vmm_stop_request(&vmm->stop, VMM_END_TIMEOUT);
-		if (fds[INPUT].revents)
-			vmm_console_feed(&vmm->console);
-		if (until_probe(runner) == 0)
-			probe(runner);
+		answer(runner, fds);
 	}
 }
 
@@ -206,6 +249,7 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 	sigset_t heard;
 	int ret;
 
+	vmm->call_off_fd = -1;
 	set_signals(&runner, &heard);
 	ret = open_descriptors(&runner, &heard, error);
 	if (!ret && vmm_terminal_prepare(STDIN_FILENO))
@@ -220,6 +264,9 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 	for (unsigned int i = 0; i < vmm->vcpu_count; i++)
 		vmm_vcpu_join(&vmm->vcpus[i]);
 	vmm_terminal_restore();
+	if (vmm->call_off_fd >= 0)
+		close(vmm->call_off_fd);
+	vmm->call_off_fd = -1;
 	if (runner.timer_fd >= 0)
 		close(runner.timer_fd);
 	if (runner.signal_fd >= 0)

@@ -6,6 +6,10 @@
  * and a signal makes the present one return. Who kicks sets the first, then sends the second, so
  * a kick between two runs is not lost. The flag is cleared by the vCPU before it looks at the
  * reasons for a kick.
+ *
+ * A vCPU parks only after a KVM_RUN that returned for a kick. What the last exit asked for is then
+ * finished, up to the registers that a port was read into: so says api.rst, and it is why a closed
+ * gate is answered by one more KVM_RUN, which returns at once.
  */
 #include "vmm/vcpu.h"
 
@@ -52,7 +56,7 @@ static int set_cpuid(const struct vmm_vcpu *vcpu, const struct vmm_kvm *kvm,
 
 int vmm_vcpu_create(struct vmm_vcpu *vcpu, const struct vmm_kvm *kvm,
 		    const struct vmm_vcpu_options *options, struct vmm_bus *bus,
-		    struct vmm_stop *stop, struct vmm_error *error)
+		    struct vmm_gate *gate, struct vmm_stop *stop, struct vmm_error *error)
 {
 	int ret;
 
@@ -60,9 +64,11 @@ int vmm_vcpu_create(struct vmm_vcpu *vcpu, const struct vmm_kvm *kvm,
 	vcpu->run = MAP_FAILED;
 	vcpu->run_size = kvm->run_size;
 	vcpu->bus = bus;
+	vcpu->gate = gate;
 	vcpu->stop = stop;
 	vcpu->started = false;
 	atomic_init(&vcpu->probe, VMM_PROBE_IDLE);
+	atomic_init(&vcpu->parked, false);
 
 	vcpu->fd = ioctl(kvm->machine, KVM_CREATE_VCPU, (unsigned long)options->id);
 	if (vcpu->fd < 0)
@@ -205,11 +211,17 @@ static bool is_dead(const struct vmm_vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0 && !(regs.rflags & RFLAGS_IF);
 }
 
+static void exit_immediately(struct vmm_vcpu *vcpu, uint8_t value)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
 static void answer_kick(struct vmm_vcpu *vcpu)
 {
-	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	exit_immediately(vcpu, 0);
 	if (atomic_load(&vcpu->probe) == VMM_PROBE_ASKED)
 		atomic_store(&vcpu->probe, is_dead(vcpu) ? VMM_PROBE_DEAD : VMM_PROBE_ALIVE);
+	vmm_gate_pass(vcpu->gate, &vcpu->parked);
 }
 
 static void *run_vcpu(void *context)
@@ -225,6 +237,8 @@ static void *run_vcpu(void *context)
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
 	while (vmm_stop_reason(vcpu->stop) == VMM_END_NONE) {
+		if (vmm_gate_is_closed(vcpu->gate))
+			exit_immediately(vcpu, 1);
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
 			serve_exit(vcpu);
 		else if (errno == EINTR || errno == EAGAIN)
@@ -247,7 +261,7 @@ int vmm_vcpu_start(struct vmm_vcpu *vcpu, FILE *diagnostics)
 
 void vmm_vcpu_kick(struct vmm_vcpu *vcpu)
 {
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	exit_immediately(vcpu, 1);
 	pthread_kill(vcpu->thread, VMM_KICK_SIGNAL);
 }
 

@@ -4,12 +4,13 @@
  *
  * The thread ends when the machine has a reason to stop, and it is one that finds such reasons:
  * a reset, a power-off, a failure. A vCPU is in the kernel nearly all of its time, so it must be
- * kicked to see that somebody else has stopped the machine.
+ * kicked to see that somebody else has stopped the machine, or closed the gate.
  */
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
 
 #include "vmm/bus.h"
+#include "vmm/gate.h"
 
 #include <signal.h>
 
@@ -30,11 +31,13 @@ struct vmm_vcpu {
 	struct kvm_run *run; /* shared with the kernel */
 	size_t run_size;
 	struct vmm_bus *bus;
+	struct vmm_gate *gate;
 	struct vmm_stop *stop;
 	FILE *diagnostics;
 	pthread_t thread;
 	bool started;
 	_Atomic(int) probe; /* enum vmm_probe */
+	atomic_bool parked; /* it waits at the gate, and its registers are all in KVM */
 };
 
 struct vmm_vcpu_options {
@@ -47,7 +50,8 @@ struct vmm_vcpu_options {
 /* Returns 0, or a negative errno with `error` filled in; destroy it in either case. */
 VBLK_MUST_USE int vmm_vcpu_create(struct vmm_vcpu *vcpu, const struct vmm_kvm *kvm,
 				  const struct vmm_vcpu_options *options, struct vmm_bus *bus,
-				  struct vmm_stop *stop, struct vmm_error *error);
+				  struct vmm_gate *gate, struct vmm_stop *stop,
+				  struct vmm_error *error);
 
 /* Starts the thread; a failure's registers go to `diagnostics`. Returns 0 or a negative errno. */
 VBLK_MUST_USE int vmm_vcpu_start(struct vmm_vcpu *vcpu, FILE *diagnostics);

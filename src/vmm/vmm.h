@@ -67,18 +67,26 @@ struct vmm_result {
 	int signal; /* with VMM_END_SIGNAL */
 };
 
+/* What the thread in vmm_run() is told of while the guest runs, or is frozen. */
+enum vmm_event {
+	VMM_EVENT_FREEZE,  /* SIGUSR1 */
+	VMM_EVENT_THAW,	   /* SIGUSR2 */
+	VMM_EVENT_TIMEOUT, /* the time is up: the machine ends when the call returns */
+	VMM_EVENT_PARKED,  /* a disk may have come to rest */
+	VMM_EVENT_WATCHED, /* `watch_fd` is readable */
+};
+
 struct vmm_run_options {
 	uint32_t timeout_s; /* 0: none */
 	FILE *diagnostics;  /* where the registers of a vCPU go that failed */
+	int watch_fd;	    /* a descriptor of the caller's to wait for as well; -1: none */
 
 	/*
-	 * Called at SIGUSR1 and SIGUSR2, to bring what belongs to the machine to rest and to let
-	 * it go on, by the thread that called vmm_run() and while the vCPUs run. Signals, console
-	 * input and the time limit wait as long. Of signals that come at the same time the kernel
-	 * delivers SIGUSR1 first, and one of a kind. NULL: nothing happens.
+	 * Called by the thread that called vmm_run(), while the vCPUs run; it may call the
+	 * functions below. Signals, console input and the time limit wait as long. Of signals that
+	 * come at the same time the kernel delivers SIGUSR1 first, and one of a kind. Required.
 	 */
-	void (*pause)(void *context);
-	void (*resume)(void *context);
+	void (*event)(void *context, enum vmm_event event);
 	void *context;
 };
 
@@ -92,5 +100,37 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 
 /* NULL is ignored. */
 void vmm_destroy(struct vmm *vmm);
+
+/* --- For the event callback of vmm_run() --- */
+
+/* How a freeze went. */
+struct vmm_freeze_report {
+	unsigned int vcpus;	 /* at rest */
+	unsigned int disks;	 /* at rest */
+	uint32_t disks_left_out; /* a bit for each that did not come to rest: its file hangs */
+	uint64_t elapsed_ns;	 /* from the request until all were at rest */
+};
+
+/*
+ * Brings all vCPUs and disks to rest: then nothing changes the guest's memory, its registers or the
+ * disks' files. Returns 0, also if it is frozen already, with the report of that freeze; or
+ * -ETIMEDOUT or -ECANCELED with `error` filled in, and then the guest goes on. It is called off if
+ * the machine ends, or at SIGUSR2, SIGINT, SIGTERM or SIGHUP, which are then answered. vmm/freeze.h
+ * has the limits of time.
+ */
+VBLK_MUST_USE int vmm_freeze(struct vmm *vmm, struct vmm_freeze_report *report,
+			     struct vmm_error *error);
+
+/* Lets the guest go on. Harmless if it is not frozen. */
+void vmm_thaw(struct vmm *vmm);
+
+bool vmm_is_frozen(const struct vmm *vmm);
+
+/*
+ * Brings one disk to rest, and lets it go on, while the guest runs or is frozen: a disk goes on
+ * when neither a freeze nor this keeps it. Neither waits: VMM_EVENT_PARKED tells of a rest.
+ */
+void vmm_pause_disk(struct vmm *vmm, unsigned int disk);
+void vmm_resume_disk(struct vmm *vmm, unsigned int disk);
 
 #endif
