@@ -5,6 +5,7 @@
 
 #include <vblk/backing.h>
 #include <vblk/device.h>
+#include <vblk/inspect.h>
 #include <vblk/log.h>
 #include <vblk/memory.h>
 #include <vblk/metrics.h>

@@ -49,6 +49,7 @@ struct vblk_engine_ops {
 	int (*kick_fd)(const struct vblk_engine *engine);
 	void (*run)(struct vblk_engine *engine);
 	bool (*next_deadline)(const struct vblk_engine *engine, uint64_t *deadline_ns);
+	void (*inspect)(struct vblk_engine *engine, struct vblk_queue_state *state);
 	void (*destroy)(struct vblk_engine *engine);
 };
 
@@ -144,6 +145,12 @@ static inline bool vblk_engine_next_deadline(const struct vblk_engine *engine,
 					     uint64_t *deadline_ns)
 {
 	return engine->ops->next_deadline(engine, deadline_ns);
+}
+
+/* Fills in what vblk/inspect.h says of a queue at rest, if something runs and rests. */
+static inline void vblk_engine_inspect(struct vblk_engine *engine, struct vblk_queue_state *state)
+{
+	engine->ops->inspect(engine, state);
 }
 
 /* Frees an idle engine. NULL is ignored. */

@@ -206,6 +206,15 @@ static void inline_destroy(struct vblk_engine *engine)
 	free(from_base(engine));
 }
 
+/* One thread makes all calls: a drain is at rest unless this comes from within its own pass. */
+static void inline_inspect(struct vblk_engine *engine, struct vblk_queue_state *state)
+{
+	struct inline_engine *self = from_base(engine);
+
+	if (self->drain && self->drain != self->running)
+		vblk_drain_inspect(self->drain, state);
+}
+
 static const struct vblk_engine_ops inline_ops = {
 	.start = inline_start,
 	.stop = inline_stop,
@@ -217,6 +226,7 @@ static const struct vblk_engine_ops inline_ops = {
 	.kick_fd = inline_kick_fd,
 	.run = inline_run,
 	.next_deadline = inline_next_deadline,
+	.inspect = inline_inspect,
 	.destroy = inline_destroy,
 };
 

@@ -257,6 +257,18 @@ void vblk_park_settle(struct vblk_park *park)
 	pthread_mutex_unlock(&park->lock);
 }
 
+bool vblk_park_look(struct vblk_park *park, void (*look)(void *context), void *context)
+{
+	bool paused;
+
+	pthread_mutex_lock(&park->lock);
+	paused = vblk_park_is_paused(park);
+	if (paused)
+		look(context);
+	pthread_mutex_unlock(&park->lock);
+	return paused;
+}
+
 int vblk_park_set_fd(struct vblk_park *park, int fd)
 {
 	int own = -1;

@@ -95,6 +95,12 @@ VBLK_MUST_USE bool vblk_park_here(struct vblk_park *park, const bool *stop);
  */
 void vblk_park_settle(struct vblk_park *park);
 
+/*
+ * Calls `look` under the lock if all is at rest, so that nothing gets up meanwhile; returns whether
+ * it was called. It must not block.
+ */
+bool vblk_park_look(struct vblk_park *park, void (*look)(void *context), void *context);
+
 /* Replaces the parked eventfd by a duplicate of `fd`; -1 for none. Returns 0 or -errno. */
 VBLK_MUST_USE int vblk_park_set_fd(struct vblk_park *park, int fd);
 

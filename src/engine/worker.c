@@ -245,6 +245,27 @@ static void give_up(struct vblk_worker *worker, int error)
 		worker->host.lost(worker->host.lost_context, error);
 }
 
+struct worker_look {
+	const struct vblk_worker *worker;
+	struct vblk_queue_state *state;
+};
+
+static void look_at_drain(void *context)
+{
+	const struct worker_look *look = context;
+
+	vblk_drain_inspect(&look->worker->drain, look->state);
+}
+
+/* What a worker has changed is there for who finds the park's flag set. */
+void vblk_worker_inspect(struct vblk_worker *worker, struct vblk_queue_state *state)
+{
+	struct worker_look look = { worker, state };
+
+	if (!vblk_park_look(worker->park, look_at_drain, &look))
+		return;
+}
+
 /* At most 16 bytes with the NUL; the kernel cuts off what is more. */
 static void name_thread(const struct vblk_drain_config *config)
 {

@@ -41,6 +41,9 @@ VBLK_MUST_USE int vblk_worker_stop(struct vblk_worker *worker, uint32_t timeout_
 /* Makes the worker look at its park. */
 void vblk_worker_wake(struct vblk_worker *worker);
 
+/* As vblk_engine_inspect. */
+void vblk_worker_inspect(struct vblk_worker *worker, struct vblk_queue_state *state);
+
 /* A request that waits for tokens is looked at again, at once. Never blocks. */
 void vblk_worker_retry(struct vblk_worker *worker);
 

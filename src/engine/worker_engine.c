@@ -93,6 +93,14 @@ static int worker_engine_kick_fd(const struct vblk_engine *engine)
 	return ((const struct worker_engine *)engine)->kick_fd;
 }
 
+static void worker_engine_inspect(struct vblk_engine *engine, struct vblk_queue_state *state)
+{
+	struct worker_engine *self = from_base(engine);
+
+	if (self->worker)
+		vblk_worker_inspect(self->worker, state);
+}
+
 static void worker_engine_run(struct vblk_engine *engine)
 {
 	(void)engine;
@@ -126,6 +134,7 @@ static const struct vblk_engine_ops worker_engine_ops = {
 	.kick_fd = worker_engine_kick_fd,
 	.run = worker_engine_run,
 	.next_deadline = worker_engine_next_deadline,
+	.inspect = worker_engine_inspect,
 	.destroy = worker_engine_destroy,
 };
 

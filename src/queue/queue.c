@@ -130,6 +130,11 @@ int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx)
 	return load16(queue, &queue->used, USED_IDX, used_idx);
 }
 
+int vblk_queue_avail_idx(struct vblk_queue *queue, uint16_t *avail_idx)
+{
+	return load16(queue, &queue->avail, AVAIL_IDX, avail_idx);
+}
+
 void vblk_queue_continue(struct vblk_queue *queue, uint16_t next_avail, uint16_t next_used)
 {
 	queue->next_avail = next_avail;

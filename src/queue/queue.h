@@ -130,6 +130,9 @@ void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *
 /* The used.idx that the ring holds, which only we write. Returns 0 or -EFAULT. */
 VBLK_MUST_USE int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx);
 
+/* The avail.idx that the ring holds, whatever it may be. Takes nothing. Returns 0 or -EFAULT. */
+VBLK_MUST_USE int vblk_queue_avail_idx(struct vblk_queue *queue, uint16_t *avail_idx);
+
 /*
  * Looks up in the available ring which heads another took, from one index to another, for
  * vblk_queue_behind. More than the queue is long are none.

@@ -167,11 +167,19 @@ static void put_back(struct vblk_drain *drain, uint16_t head, enum origin origin
 		drain->adopted_next--;
 }
 
-static enum vblk_step stall(struct vblk_drain *drain, uint16_t head, enum origin origin)
+static enum vblk_step stall(struct vblk_drain *drain, const struct vblk_request *request,
+			    uint16_t head, enum origin origin)
 {
 	vblk_metrics_add_throttled(drain->config.disk->metrics);
 	if (!drain->stalled) {
 		drain->stalled = true;
+		drain->stall = (struct vblk_stall){
+			.head = head,
+			.type = request->type,
+			.sector = request->sector,
+			.bytes = vblk_request_cost(request),
+			.since_ns = vblk_clock_now(&drain->config.disk->clock),
+		};
 		vblk_metrics_stalled_inc(drain->config.disk->metrics);
 	}
 	put_back(drain, head, origin);
@@ -230,7 +238,7 @@ static enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *f
 	if (verdict.action == VBLK_ACTION_RUN) {
 		if (!may_pass(drain, &flight->request, wait_ns)) {
 			vblk_timing_refuse(&drain->timing, &flight->request, *wait_ns);
-			return stall(drain, head, origin);
+			return stall(drain, &flight->request, head, origin);
 		}
 		flight->since_ns = vblk_timing_pass(&drain->timing, &flight->request);
 	}

@@ -100,6 +100,15 @@ struct vblk_batch {
 	uint64_t since_ns; /* when the first was there */
 };
 
+/* A request that waits for tokens, in the ring. */
+struct vblk_stall {
+	uint16_t head;
+	uint32_t type;
+	uint64_t sector;
+	uint64_t bytes;	   /* that it costs */
+	uint64_t since_ns; /* of the clock */
+};
+
 struct vblk_drain {
 	struct vblk_drain_config config;
 	struct vblk_lease lease;
@@ -112,9 +121,10 @@ struct vblk_drain {
 	struct vblk_journal_heads *adopted; /* owned; heads to be served first; NULL: none */
 	uint16_t adopted_next;
 	uint64_t dropped[VBLK_QUEUE_SIZE_MAX / 64]; /* heads that will never be answered */
-	bool poisoned; /* the driver broke the queue: nothing is served until a reset */
-	bool cut_off;  /* it was memory that was lost */
-	bool stalled;  /* the next request waits for tokens; the gauge counts it */
+	bool poisoned;		 /* the driver broke the queue: nothing is served until a reset */
+	bool cut_off;		 /* it was memory that was lost */
+	bool stalled;		 /* the next request waits for tokens; the gauge counts it */
+	struct vblk_stall stall; /* which one, if so */
 	struct vblk_chain chain;
 	struct vblk_io io;
 	struct vblk_flight flight; /* the request in hand, if calls are made one by one */
@@ -141,6 +151,13 @@ void vblk_drain_discard(const struct vblk_drain_config *config);
  * again.
  */
 uint16_t vblk_drain_next_avail(const struct vblk_drain *drain);
+
+/*
+ * Fills in what vblk/inspect.h says of a queue at rest. Nothing runs the drain meanwhile. The
+ * requests and their room are the caller's.
+ */
+struct vblk_queue_state;
+void vblk_drain_inspect(const struct vblk_drain *drain, struct vblk_queue_state *state);
 
 /*
  * Serves the queue once, at most as many chains as it is long, and not much longer than batch_ns

@@ -119,6 +119,28 @@ void vblk_throttle_group_get(struct vblk_throttle_group *group, struct vblk_thro
 	pthread_mutex_unlock(&group->lock);
 }
 
+static int64_t level_now(struct vblk_bucket *bucket, uint64_t now_ns)
+{
+	if (bucket->unlimited)
+		return 0;
+	vblk_bucket_refill(bucket, now_ns);
+	return bucket->available;
+}
+
+void vblk_throttle_group_levels(struct vblk_throttle_group *group,
+				struct vblk_throttle_levels *levels)
+{
+	uint64_t now_ns = vblk_clock_now(&group->clock);
+
+	*levels = (struct vblk_throttle_levels){ 0 };
+	pthread_mutex_lock(&group->lock);
+	levels->operations = level_now(&group->state.ops, now_ns);
+	levels->bytes = level_now(&group->state.bytes, now_ns);
+	for (const struct vblk_throttle_member *m = group->first; m; m = m->next)
+		levels->waiting++;
+	pthread_mutex_unlock(&group->lock);
+}
+
 void vblk_throttle_join(struct vblk_throttle_member *member, struct vblk_throttle_group *group,
 			void (*wake)(void *context), void *context)
 {

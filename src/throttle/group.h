@@ -61,6 +61,15 @@ void vblk_throttle_group_refill(struct vblk_throttle_group *group);
 /* The limits as they are now. */
 void vblk_throttle_group_get(struct vblk_throttle_group *group, struct vblk_throttle *limits);
 
+/* What is in the buckets now, 0 without a limit, and how many stand in line. */
+struct vblk_throttle_levels {
+	int64_t operations;
+	int64_t bytes;
+	uint32_t waiting;
+};
+void vblk_throttle_group_levels(struct vblk_throttle_group *group,
+				struct vblk_throttle_levels *levels);
+
 void vblk_throttle_join(struct vblk_throttle_member *member, struct vblk_throttle_group *group,
 			void (*wake)(void *context), void *context);
 

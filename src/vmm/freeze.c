@@ -76,11 +76,19 @@ static bool all_rest(struct vmm_freeze *freeze)
 }
 
 /* Two looks: one that has just come to rest is about to acknowledge, and is waited for. */
+static bool is_stuck(const struct vmm_freeze *freeze, unsigned int party)
+{
+	for (int look = 0; look < 2; look++)
+		if (is_parked(freeze, party))
+			return false;
+	return true;
+}
+
 static void leave_out_devices(struct vmm_freeze *freeze)
 {
 	freeze->first_limit_is_over = true;
 	for (unsigned int party = freeze->vcpus; party < party_count(freeze); party++) {
-		if (is_parked(freeze, party) || is_parked(freeze, party))
+		if (!is_stuck(freeze, party))
 			continue;
 		freeze->left_out |= UINT64_C(1) << party;
 		if (freeze->expected)
