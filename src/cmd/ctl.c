@@ -73,7 +73,7 @@ static const char help[] =
 	"  vblk ctl CONTROL COMMAND [ARGUMENTS] [--disk DISK] [--timeout SECONDS] [--json]\n"
 	"  vblk ctl plot FILE --output OUT.svg [--disk DISK]\n"
 	"\n"
-	"CONTROL is the path that vblk serve was given as --control.\n"
+	"CONTROL is the path that vblk serve or vblk boot was given as --control.\n"
 	"\n"
 	"Commands:\n"
 	"  stats                counters, sizes and limits, of all disks or one\n"
@@ -83,11 +83,16 @@ static const char help[] =
 	"  resume               let it go on\n"
 	"  resize SIZE          a multiple of 512; --force if it is to become smaller\n"
 	"  fault RULE...|none   replace its fault rules; RULE as in vblk boot --help\n"
-	"  quit                 end the server\n"
 	"  record FILE          write a line of JSON per disk and interval to FILE, which must\n"
 	"                       not exist, or to standard output for -; until --duration is\n"
 	"                       over, or SIGINT or SIGTERM\n"
 	"  plot FILE            draw what was recorded; needs no server\n"
+	"  quit                 end the server, or the machine\n"
+	"\n"
+	"Commands for a vblk boot:\n"
+	"  freeze               stop its processors and bring its disks to rest\n"
+	"  thaw                 let it go on\n"
+	"  dump                 write it into a new folder below its --dump-dir, and print that\n"
 	"\n"
 	"Options:\n"
 	"  --disk DISK          its name, or its number from 0 on; needed if there are several\n"
@@ -115,6 +120,7 @@ static const char help[] =
 	"  vblk ctl plot day.jsonl -o day.svg\n"
 	"  vblk ctl /run/vblk.ctl throttle iops=100 bps=1M --disk data\n"
 	"  vblk ctl /run/vblk.ctl resize 2G --disk 1\n"
+	"  vblk ctl vm.ctl dump --timeout 60\n"
 	"  vblk ctl /run/vblk.ctl fault write:error=EIO:every=50 flush:delay=1s";
 
 /* --- From words to a request. Each returns NULL after a complaint. --- */
@@ -242,6 +248,31 @@ static json_t *make_fault(const struct ctl *ctl)
 
 /* --- From a result to what is printed --- */
 
+static int print_freeze(const json_t *result)
+{
+	const json_t *left_out = json_object_get(result, "left_out");
+
+	printf("parked %" JSON_INTEGER_FORMAT " vcpus and %" JSON_INTEGER_FORMAT
+	       " devices in %" JSON_INTEGER_FORMAT " us",
+	       json_integer_value(json_object_get(result, "vcpus")),
+	       json_integer_value(json_object_get(result, "disks")),
+	       json_integer_value(json_object_get(result, "took_us")));
+	if (json_array_size(left_out))
+		printf(", %zu left out: their files hang", json_array_size(left_out));
+	putchar('\n');
+	return CMD_OK;
+}
+
+static int print_dump(const json_t *result)
+{
+	const char *path = json_string_value(json_object_get(result, "path"));
+
+	for (; path && *path; path++)
+		putchar((unsigned char)*path < ' ' || *path == '\x7f' ? '?' : *path);
+	putchar('\n');
+	return CMD_OK;
+}
+
 static int print_nothing(const json_t *result)
 {
 	(void)result;
@@ -252,11 +283,18 @@ static const struct {
 	const char *name;
 	json_t *(*make)(const struct ctl *ctl);
 	int (*print)(const json_t *result);
+	bool whole; /* about no disk, but the server or its machine */
 } commands[] = {
-	{ "stats", make_plain, ctl_stats_print }, { "throttle", make_throttle, print_nothing },
-	{ "pause", make_pause, print_nothing },	  { "resume", make_plain, print_nothing },
-	{ "resize", make_resize, print_nothing }, { "fault", make_fault, print_nothing },
-	{ "quit", make_plain, print_nothing },
+	{ "stats", make_plain, ctl_stats_print, false },
+	{ "throttle", make_throttle, print_nothing, false },
+	{ "pause", make_pause, print_nothing, false },
+	{ "resume", make_plain, print_nothing, false },
+	{ "resize", make_resize, print_nothing, false },
+	{ "fault", make_fault, print_nothing, false },
+	{ "quit", make_plain, print_nothing, true },
+	{ "freeze", make_plain, print_freeze, true },
+	{ "thaw", make_plain, print_nothing, true },
+	{ "dump", make_plain, print_dump, true },
 };
 
 /* --- The command line --- */
@@ -400,9 +438,12 @@ static int check_options(const struct ctl *ctl)
 		cmd_complain(NAME, "--format and --json contradict each other: one of them");
 		return CMD_BAD_INPUT;
 	}
-	if (ctl->disk && strcmp(ctl->command, "quit") == 0) {
-		cmd_complain(NAME, "--disk is not for quit, which ends the server");
-		return CMD_BAD_INPUT;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++) {
+		if (ctl->disk && commands[i].whole && strcmp(ctl->command, commands[i].name) == 0) {
+			cmd_complain(NAME, "--disk is not for %s, which is about no disk",
+				     ctl->command);
+			return CMD_BAD_INPUT;
+		}
 	}
 	return CMD_OK;
 }
@@ -449,7 +490,7 @@ static int run(const struct ctl *ctl)
 	if (i == VBLK_ARRAY_SIZE(commands) && !records) {
 		cmd_complain(NAME,
 			     "unknown command '%s': stats, throttle, pause, resume, resize, fault, "
-			     "quit and record are known",
+			     "quit, freeze, thaw, dump and record are known",
 			     ctl->command);
 		return CMD_BAD_INPUT;
 	}

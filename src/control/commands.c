@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,11 +243,50 @@ static char *run_quit(const struct command *command)
 	return vblk_control_reply_done(command->request->id);
 }
 
+static char *run_freeze(const struct command *command)
+{
+	const struct vblk_control_options *options = command->all->options;
+	char message[sizeof(command->error->text)] = "";
+	struct vblk_control_freeze freeze = { 0 };
+	int ret = options->ops->freeze(options->context, &freeze, message, sizeof(message));
+
+	return ret ? failed(command, ret, message)
+		   : vblk_control_reply_freeze(command->request->id, &freeze, options->disks,
+					       options->disk_count);
+}
+
+static char *run_thaw(const struct command *command)
+{
+	const struct vblk_control_options *options = command->all->options;
+	char message[sizeof(command->error->text)] = "";
+	int ret = options->ops->thaw(options->context, message, sizeof(message));
+
+	return ret ? failed(command, ret, message) : vblk_control_reply_done(command->request->id);
+}
+
+static char *run_dump(const struct command *command)
+{
+	const struct vblk_control_options *options = command->all->options;
+	char message[PATH_MAX] = "";
+	int ret = options->ops->dump(options->context, message, sizeof(message));
+
+	return ret ? failed(command, ret, message)
+		   : vblk_control_reply_dump(command->request->id, message);
+}
+
+/* Whether a command is about a machine, rather than about a disk or the server. */
+static bool is_machines(enum vblk_control_command command)
+{
+	return command == VBLK_CONTROL_FREEZE || command == VBLK_CONTROL_THAW ||
+	       command == VBLK_CONTROL_DUMP;
+}
+
 static char *(*const commands[VBLK_CONTROL_COMMANDS])(const struct command *command) = {
 	[VBLK_CONTROL_STATS] = run_stats,   [VBLK_CONTROL_THROTTLE] = run_throttle,
 	[VBLK_CONTROL_PAUSE] = run_pause,   [VBLK_CONTROL_RESUME] = run_resume,
 	[VBLK_CONTROL_RESIZE] = run_resize, [VBLK_CONTROL_FAULT] = run_fault,
-	[VBLK_CONTROL_QUIT] = run_quit,
+	[VBLK_CONTROL_QUIT] = run_quit,	    [VBLK_CONTROL_FREEZE] = run_freeze,
+	[VBLK_CONTROL_THAW] = run_thaw,	    [VBLK_CONTROL_DUMP] = run_dump,
 };
 
 /* Which disk is meant. Those that change something have to say so, unless there is only one. */
@@ -255,6 +295,9 @@ static int find_disk(struct command *command)
 	const struct vblk_control_options *options = command->all->options;
 	const struct vblk_control_request *request = command->request;
 
+	if (is_machines(request->command) && !options->ops->freeze)
+		return vblk_control_error_set(command->error, VBLK_CONTROL_UNSUPPORTED,
+					      "there is no machine here: vblk boot runs one");
 	if (request->disk_name) {
 		for (unsigned int i = 0; i < options->disk_count; i++) {
 			if (strcmp(request->disk_name, options->disks[i]) == 0) {
@@ -276,7 +319,7 @@ static int find_disk(struct command *command)
 					      options->disk_count);
 	}
 	if (options->disk_count == 1 || request->command == VBLK_CONTROL_STATS ||
-	    request->command == VBLK_CONTROL_QUIT)
+	    request->command == VBLK_CONTROL_QUIT || is_machines(request->command))
 		return 0;
 	return vblk_control_error_set(command->error, VBLK_CONTROL_DISK,
 				      "there are %u disks: say which by \"disk\"",

@@ -21,7 +21,8 @@ static const char *const command_names[VBLK_CONTROL_COMMANDS] = {
 	[VBLK_CONTROL_STATS] = "stats",	  [VBLK_CONTROL_THROTTLE] = "throttle",
 	[VBLK_CONTROL_PAUSE] = "pause",	  [VBLK_CONTROL_RESUME] = "resume",
 	[VBLK_CONTROL_RESIZE] = "resize", [VBLK_CONTROL_FAULT] = "fault",
-	[VBLK_CONTROL_QUIT] = "quit",
+	[VBLK_CONTROL_QUIT] = "quit",	  [VBLK_CONTROL_FREEZE] = "freeze",
+	[VBLK_CONTROL_THAW] = "thaw",	  [VBLK_CONTROL_DUMP] = "dump",
 };
 
 struct reading {
@@ -189,12 +190,13 @@ static int take_rules(struct reading *reading, const struct member *member, cons
 
 #define BIT(command) (1u << VBLK_CONTROL_##command)
 #define EVERY	     ((1u << VBLK_CONTROL_COMMANDS) - 1)
+#define MACHINE	     (BIT(QUIT) | BIT(FREEZE) | BIT(THAW) | BIT(DUMP)) /* no disk's */
 #define FIELD(name)  offsetof(struct vblk_control_request, name)
 
 static const struct member members[] = {
 	{ "id", EVERY, 0, take_nothing, 0 },
 	{ "command", EVERY, EVERY, take_nothing, 0 },
-	{ "disk", EVERY & ~BIT(QUIT), 0, take_disk, 0 },
+	{ "disk", EVERY & ~MACHINE, 0, take_disk, 0 },
 	{ "detail", BIT(STATS), 0, take_flag, FIELD(detail) },
 	{ "iops", BIT(THROTTLE), 0, take_rate, FIELD(iops) },
 	{ "iops_burst", BIT(THROTTLE), 0, take_rate, FIELD(iops_burst) },

@@ -53,6 +53,9 @@ enum vblk_control_command {
 	VBLK_CONTROL_RESIZE,
 	VBLK_CONTROL_FAULT,
 	VBLK_CONTROL_QUIT,
+	VBLK_CONTROL_FREEZE,
+	VBLK_CONTROL_THAW,
+	VBLK_CONTROL_DUMP,
 	VBLK_CONTROL_COMMANDS, /* how many there are */
 };
 
@@ -107,6 +110,14 @@ VBLK_MUST_USE int vblk_control_throttle_merge(const struct vblk_control_request 
 VBLK_MUST_USE int vblk_control_resize_check(const struct vblk_control_request *request,
 					    uint64_t now, struct vblk_control_error *error);
 
+/* What is told of a machine that was frozen. */
+struct vblk_control_freeze {
+	unsigned int vcpus; /* at rest */
+	unsigned int disks; /* at rest */
+	uint64_t left_out;  /* a bit for each disk that did not come to rest */
+	uint64_t took_us;
+};
+
 /* What is told of a disk. */
 struct vblk_control_disk {
 	const char *name;
@@ -119,14 +130,6 @@ struct vblk_control_disk {
 	const struct vblk_metrics *metrics; /* borrowed; its detail is told; NULL: is not told */
 };
 
-/* The counters by name, in the order of the structure. */
-struct vblk_control_counter {
-	const char *name;
-	size_t offset; /* of a uint64_t in struct vblk_metrics_snapshot */
-};
-extern const struct vblk_control_counter vblk_control_counters[];
-extern const size_t vblk_control_counter_count;
-
 /*
  * Lines for a client, each with its newline, to be freed with free(); NULL: no memory. `id` is that
  * of the request. Numbers above 2^63-1, which JSON readers cannot hold, are shown as that.
@@ -135,6 +138,10 @@ char *vblk_control_greeting(const char *version, const char *const *names, unsig
 char *vblk_control_reply_done(const char *id);
 char *vblk_control_reply_throttle(const char *id, const struct vblk_throttle *throttle);
 char *vblk_control_reply_capacity(const char *id, uint64_t bytes);
+/* `names` are those of the disks, for those that were left out. */
+char *vblk_control_reply_freeze(const char *id, const struct vblk_control_freeze *freeze,
+				const char *const *names, unsigned int count);
+char *vblk_control_reply_dump(const char *id, const char *path);
 /* `disks` are those from index `first` on. */
 char *vblk_control_reply_stats(const char *id, const struct vblk_control_disk *disks,
 			       unsigned int first, unsigned int count);

@@ -4,32 +4,12 @@
 
 #include "base/checked.h"
 #include "control/detail.h"
+#include "metrics/counters.h"
 #include <assert.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNTER(name)                                               \
-	{                                                           \
-#name, offsetof(struct vblk_metrics_snapshot, name) \
-	}
-
-const struct vblk_control_counter vblk_control_counters[] = {
-	COUNTER(reads_completed),   COUNTER(bytes_read),
-	COUNTER(writes_completed),  COUNTER(bytes_written),
-	COUNTER(flushes_completed), COUNTER(discards_completed),
-	COUNTER(bytes_discarded),   COUNTER(write_zeroes_completed),
-	COUNTER(bytes_zeroed),	    COUNTER(throttled),
-	COUNTER(io_errors),	    COUNTER(invalid_avail_idx),
-	COUNTER(throttled_now),	    COUNTER(notifications),
-	COUNTER(interrupts),
-};
-const size_t vblk_control_counter_count = VBLK_ARRAY_SIZE(vblk_control_counters);
-
-static_assert(sizeof(vblk_control_counters) / sizeof(vblk_control_counters[0]) ==
-		      sizeof(struct vblk_metrics_snapshot) / sizeof(uint64_t),
-	      "every counter is told");
 
 static const char *const code_names[VBLK_CONTROL_CODES] = {
 	[VBLK_CONTROL_PARSE] = "parse",
@@ -107,6 +87,24 @@ char *vblk_control_reply_done(const char *id)
 	return reply(id, json_object());
 }
 
+char *vblk_control_reply_freeze(const char *id, const struct vblk_control_freeze *freeze,
+				const char *const *names, unsigned int count)
+{
+	json_t *left_out = json_array();
+
+	for (unsigned int i = 0; i < count; i++)
+		if (freeze->left_out >> i & 1)
+			json_array_append_new(left_out, text(names[i]));
+	return reply(id, json_pack("{s:i,s:i,s:o,s:o}", "vcpus", (int)freeze->vcpus, "disks",
+				   (int)freeze->disks, "left_out", left_out, "took_us",
+				   number(freeze->took_us)));
+}
+
+char *vblk_control_reply_dump(const char *id, const char *path)
+{
+	return reply(id, json_pack("{s:o}", "path", text(path)));
+}
+
 static json_t *throttle_object(const struct vblk_throttle *throttle)
 {
 	return json_pack("{s:o,s:o,s:o,s:o}", "iops", number(throttle->iops), "iops_burst",
@@ -128,12 +126,9 @@ static json_t *counters_object(const struct vblk_metrics_snapshot *counters)
 {
 	json_t *object = json_object();
 
-	for (size_t i = 0; i < vblk_control_counter_count; i++) {
-		uint64_t value;
-
-		memcpy(&value, (const char *)counters + vblk_control_counters[i].offset,
-		       sizeof(value));
-		if (json_object_set_new(object, vblk_control_counters[i].name, number(value))) {
+	for (size_t i = 0; i < vblk_metrics_counter_count; i++) {
+		if (json_object_set_new(object, vblk_metrics_counters[i].name,
+					number(vblk_metrics_counter_value(counters, i)))) {
 			json_decref(object);
 			return NULL;
 		}

@@ -32,7 +32,8 @@
 #define VBLK_CONTROL_PENDING_MAX 64u /* pauses that wait, of all clients together */
 
 /*
- * What the program does for a client; all are required. `disk` is below disk_count.
+ * What the program does for a client; all are required but where it says so. `disk` is below
+ * disk_count.
  *
  * Those that can fail return 0 or a negative errno, and may put one line of text into `message`
  * that says why; otherwise the client gets the text of the errno. -EINVAL, -ERANGE, -EOPNOTSUPP,
@@ -66,6 +67,16 @@ struct vblk_control_ops {
 
 	/* The program is to end, once it is back in its main loop. */
 	void (*quit)(void *context);
+
+	/*
+	 * Of a program that runs a machine; NULL, all three, where there is none. They may take as
+	 * long as that takes, and others wait meanwhile. The message of `dump` is the path of the
+	 * dump when it returns 0.
+	 */
+	int (*freeze)(void *context, struct vblk_control_freeze *freeze, char *message,
+		      size_t message_size);
+	int (*thaw)(void *context, char *message, size_t message_size);
+	int (*dump)(void *context, char *message, size_t message_size);
 };
 
 struct vblk_control_options {

@@ -29,6 +29,59 @@ static void stats_of_all_and_of_one(void **state)
 	close(fd);
 }
 
+/* They need no disk to be named, though there are two. */
+static void a_machine_is_frozen_thawed_and_dumped(void **state)
+{
+	const int fd = connect_client();
+
+	(void)state;
+	assert_answer(fd, "{\"id\":1,\"command\":\"freeze\"}",
+		      "{\"id\":1,\"ok\":true,\"result\":{\"vcpus\":3,\"disks\":1,"
+		      "\"left_out\":[\"b\"],\"took_us\":84}}\n");
+	assert_answer(fd, "{\"id\":2,\"command\":\"dump\"}",
+		      "{\"id\":2,\"ok\":true,\"result\":{\"path\":\"dumps/dump-1\"}}\n");
+	assert_answer(fd, "{\"id\":3,\"command\":\"thaw\"}", DONE("3"));
+	assert_string_equal(rig.calls, "freeze;dump;thaw;");
+	rig.answer = -ETIMEDOUT;
+	rig.why = "vcpu 0 does not stop";
+	assert_answer(fd, "{\"command\":\"freeze\"}",
+		      "{\"id\":null,\"ok\":false,\"error\":{\"code\":\"failed\",\"message\":"
+		      "\"vcpu 0 does not stop\"}}\n");
+	rig.answer = -EOPNOTSUPP;
+	rig.why = "no folder";
+	assert_answer(fd, "{\"command\":\"dump\"}",
+		      "{\"id\":null,\"ok\":false,\"error\":{\"code\":\"unsupported\","
+		      "\"message\":\"no folder\"}}\n");
+	close(fd);
+	run();
+}
+
+static void without_a_machine_there_is_nothing_to_freeze(void **state)
+{
+	static const char *const requests[] = { "{\"command\":\"freeze\"}",
+						"{\"command\":\"thaw\"}",
+						"{\"command\":\"dump\"}" };
+	static struct vblk_control_ops disk_ops;
+	int fd;
+
+	(void)state;
+	disk_ops = ops;
+	disk_ops.freeze = NULL;
+	disk_ops.thaw = NULL;
+	disk_ops.dump = NULL;
+	vblk_control_server_destroy(rig.server);
+	rig.options.ops = &disk_ops;
+	assert_int_equal(vblk_control_server_create(&rig.options, &rig.server), 0);
+	fd = connect_client();
+	for (size_t i = 0; i < 3; i++)
+		assert_answer(fd, requests[i],
+			      "{\"id\":null,\"ok\":false,\"error\":{\"code\":\"unsupported\","
+			      "\"message\":\"there is no machine here: vblk boot runs one\"}}\n");
+	assert_string_equal(rig.calls, "");
+	close(fd);
+	run();
+}
+
 static void commands_reach_their_disk(void **state)
 {
 	const int fd = connect_client();
@@ -304,6 +357,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ONE(stats_of_all_and_of_one),
+		ONE(a_machine_is_frozen_thawed_and_dumped),
+		ONE(without_a_machine_there_is_nothing_to_freeze),
 		ONE(commands_reach_their_disk),
 		ONE(the_only_disk_need_not_be_named),
 		ONE(disks_that_are_not_there_are_refused),

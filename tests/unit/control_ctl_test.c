@@ -160,6 +160,7 @@ static void words_become_requests(void **state)
 		{ "fault read:zero flush:zero",
 		  "{\"fault\":[\"read:zero\",\"flush:zero\"],\"command\":\"fault\",\"id\":1}\n" },
 		{ "quit", "{\"command\":\"quit\",\"id\":1}\n" },
+		{ "thaw", "{\"command\":\"thaw\",\"id\":1}\n" },
 	};
 
 	(void)state;
@@ -194,6 +195,22 @@ static void stats_are_a_table(void **state)
 				 "bps               5     none\n"
 				 "bps-burst         6     none\n"
 				 "bytes_read        7        0\n");
+}
+
+static void what_was_frozen_and_dumped_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(call("freeze", GREETING,
+			      "{\"id\":1,\"ok\":true,\"result\":{\"vcpus\":3,\"disks\":1,"
+			      "\"left_out\":[\"b\"],\"took_us\":84}}\n"),
+			 CMD_OK);
+	assert_string_equal(server.request, "{\"command\":\"freeze\",\"id\":1}\n");
+	assert_string_equal(out, "parked 3 vcpus and 1 devices in 84 us, 1 left out: their files "
+				 "hang\n");
+	assert_int_equal(call("dump", GREETING,
+			      "{\"id\":1,\"ok\":true,\"result\":{\"path\":\"d\\u001b/1\"}}\n"),
+			 CMD_OK);
+	assert_string_equal(out, "d?/1\n");
 }
 
 static void results_are_printed_as_json(void **state)
@@ -284,9 +301,10 @@ static void bad_input_is_told(void **state)
 	} table[] = {
 		{ "", "no command given: vblk ctl CONTROL COMMAND, see 'vblk ctl --help'" },
 		{ "stop", "unknown command 'stop': stats, throttle, pause, resume, resize, fault, "
-			  "quit and record are known" },
+			  "quit, freeze, thaw, dump and record are known" },
 		{ "stats now", "'now': stats takes no argument" },
-		{ "quit --disk a", "--disk is not for quit, which ends the server" },
+		{ "quit --disk a", "--disk is not for quit, which is about no disk" },
+		{ "freeze --disk a", "--disk is not for freeze, which is about no disk" },
 		{ "throttle", "throttle needs a limit: iops=N, for example" },
 		{ "throttle iops", "'iops' is no limit: iops=, iops-burst=, bps= and bps-burst= "
 				   "are" },
@@ -355,6 +373,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ONE(words_become_requests),
 		ONE(stats_are_a_table),
+		ONE(what_was_frozen_and_dumped_is_told),
 		ONE(results_are_printed_as_json),
 		ONE(a_refusal_is_told_in_the_words_of_the_server),
 		ONE(servers_that_are_none_of_ours),

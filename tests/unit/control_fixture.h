@@ -133,8 +133,32 @@ static inline void complain(void *context, enum vblk_log_level level, const char
 	((struct rig *)context)->complaints += strstr(text, "cannot accept") != NULL;
 }
 
+static inline int op_freeze(void *context, struct vblk_control_freeze *freeze, char *message,
+			    size_t size)
+{
+	(void)context;
+	*freeze = (struct vblk_control_freeze){
+		.vcpus = 3, .disks = 1, .left_out = 2, .took_us = 84
+	};
+	return called(message, size, "freeze;");
+}
+
+static inline int op_thaw(void *context, char *message, size_t size)
+{
+	(void)context;
+	return called(message, size, "thaw;");
+}
+
+static inline int op_dump(void *context, char *message, size_t size)
+{
+	(void)context;
+	snprintf(message, size, "dumps/dump-1");
+	return called(message, size, "dump;");
+}
+
 static const struct vblk_control_ops ops = {
-	op_stats, op_throttle, op_pause, op_is_paused, op_resume, op_resize, op_fault, op_quit,
+	op_stats, op_throttle, op_pause,  op_is_paused, op_resume, op_resize,
+	op_fault, op_quit,     op_freeze, op_thaw,	op_dump,
 };
 
 static inline int setup(void **state)

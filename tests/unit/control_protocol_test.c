@@ -164,9 +164,10 @@ static void fault_rules_are_one_or_many_or_none(void **state)
 	vblk_control_request_free(&request);
 }
 
-#define COMMANDS "the commands are stats, throttle, pause, resume, resize, fault, quit"
-#define BYTES	 "a number of bytes, or a size like \"64M\", is wanted"
-#define OBJECT	 "the line is no JSON object: one like {\"id\":1,\"command\":\"stats\"} is wanted"
+#define COMMANDS \
+	"the commands are stats, throttle, pause, resume, resize, fault, quit, freeze, thaw, dump"
+#define BYTES  "a number of bytes, or a size like \"64M\", is wanted"
+#define OBJECT "the line is no JSON object: one like {\"id\":1,\"command\":\"stats\"} is wanted"
 
 static void mistakes_are_told(void **state)
 {
@@ -199,6 +200,8 @@ static void mistakes_are_told(void **state)
 		{ "{\"command\":\"stats\",\"force\":true}", VBLK_CONTROL_REQUEST,
 		  "\"force\" is no member of \"stats\": its members are \"id\", \"command\", "
 		  "\"disk\", \"detail\"" },
+		{ "{\"command\":\"dump\",\"disk\":0}", VBLK_CONTROL_REQUEST,
+		  "\"disk\" is no member of \"dump\": its members are \"id\", \"command\"" },
 		{ "{\"command\":\"quit\",\"disk\":0}", VBLK_CONTROL_REQUEST,
 		  "\"disk\" is no member of \"quit\": its members are \"id\", \"command\"" },
 		{ "{\"command\":\"resize\",\"sise\":1}", VBLK_CONTROL_REQUEST,
