@@ -15,6 +15,7 @@ enum cmd_status {
 	CMD_OK = 0,
 	CMD_FAILED = 1,	     /* something went wrong while it ran */
 	CMD_BAD_INPUT = 2,   /* what was asked for is wrong; nothing was changed */
+	CMD_PANICKED = 3,    /* the guest has, and was not to go on */
 	CMD_TIMED_OUT = 124, /* as timeout(1) has it */
 	CMD_SIGNAL = 128,    /* plus the number of the signal */
 };

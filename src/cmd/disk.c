@@ -80,6 +80,16 @@ static int check_size(const struct cmd_disk_spec *spec, const struct vblk_backin
 	return -EINVAL;
 }
 
+const char *cmd_disk_name(const struct cmd_disk_spec *spec)
+{
+	const char *name = cmd_disk_spec_name(spec);
+	const char *slash = strrchr(name, '/');
+
+	if (spec->serial)
+		return spec->serial;
+	return slash ? slash + 1 : name;
+}
+
 void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_options *options)
 {
 	*options = (struct vblk_device_options){

@@ -34,6 +34,9 @@ VBLK_MUST_USE int cmd_disk_open_backing(const struct cmd_disk_spec *spec,
 					enum cmd_disk_faults faults, struct vblk_backing **backing,
 					char *message, size_t message_size);
 
+/* What control clients call a disk: by its serial number, or by its file. It is in `spec`. */
+const char *cmd_disk_name(const struct cmd_disk_spec *spec);
+
 /* What the description says for a device. It points into the description. */
 void cmd_disk_options(const struct cmd_disk_spec *spec, struct vblk_device_options *options);
 

@@ -87,13 +87,6 @@ static const char help[] =
 
 /* ---- making it ---- */
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static int fail(int code, const char *message)
 {
 	cmd_complain(NAME, "%s", message);
@@ -117,8 +110,7 @@ static int open_backings(struct serve *serve)
 			cmd_complain(NAME, "--disk: %s", message);
 			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
 		}
-		serve->disks[i].name =
-			spec->serial ? spec->serial : base_name(cmd_disk_spec_name(spec));
+		serve->disks[i].name = cmd_disk_name(spec);
 		serve->names[i] = serve->disks[i].name;
 	}
 	return CMD_OK;

@@ -20,6 +20,12 @@ int vmm_console_init(struct vmm_console *console, const struct vmm_kvm *kvm, str
 	console->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (console->room_fd < 0)
 		return vmm_error_host(error, -errno, "cannot create an eventfd");
+	console->seen_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (console->seen_fd < 0) {
+		close(console->room_fd);
+		return vmm_error_host(error, -errno, "cannot create an eventfd");
+	}
+	console->gate = NULL;
 	console->kvm = kvm;
 	console->stop = stop;
 	console->input = input;
@@ -33,8 +39,15 @@ int vmm_console_init(struct vmm_console *console, const struct vmm_kvm *kvm, str
 
 void vmm_console_destroy(struct vmm_console *console)
 {
+	close(console->seen_fd);
 	close(console->room_fd);
 	pthread_mutex_destroy(&console->lock);
+}
+
+void vmm_console_watch(struct vmm_console *console, const char *text, struct vmm_gate *gate)
+{
+	vmm_matcher_init(&console->matcher, text);
+	console->gate = gate;
 }
 
 /* With the lock held, after the registers have changed. */
@@ -92,15 +105,20 @@ uint8_t vmm_console_read(struct vmm_console *console, unsigned int reg)
 
 void vmm_console_write(struct vmm_console *console, unsigned int reg, uint8_t value)
 {
+	bool sent, seen;
 	uint8_t byte;
-	bool sent;
 
 	pthread_mutex_lock(&console->lock);
 	sent = vmm_serial_write(&console->serial, reg, value, &byte);
+	seen = sent && console->gate && vmm_matcher_feed(&console->matcher, byte);
 	settle(console);
 	pthread_mutex_unlock(&console->lock);
 	if (sent)
 		put(console, byte);
+	if (seen) {
+		vmm_gate_close(console->gate);
+		eventfd_write(console->seen_fd, 1);
+	}
 }
 
 int vmm_console_poll_fd(struct vmm_console *console)

@@ -4,24 +4,32 @@
  *
  * vCPU threads call vmm_console_read and _write; the thread that runs the machine polls and feeds.
  * Output is written by the vCPU that sends it, so a guest is as slow as whoever reads it.
+ *
+ * A text can be watched for. The vCPU that sends its last byte closes the gate before it goes on,
+ * so what the guest would do next, reboot for example, does not happen.
  */
 #ifndef VMM_CONSOLE_H
 #define VMM_CONSOLE_H
 
+#include "vmm/gate.h"
 #include "vmm/kvm.h"
+#include "vmm/matcher.h"
 #include "vmm/serial.h"
 #include "vmm/stop.h"
 
 struct vmm_console {
 	const struct vmm_kvm *kvm;
 	struct vmm_stop *stop;
-	int input;   /* or -1: there is none, or it has ended */
-	int output;  /* never -1 */
-	int room_fd; /* eventfd: the guest has made room for input */
+	int input;	       /* or -1: there is none, or it has ended */
+	int output;	       /* never -1 */
+	int room_fd;	       /* eventfd: the guest has made room for input */
+	int seen_fd;	       /* eventfd: the text was seen */
+	struct vmm_gate *gate; /* NULL: nothing is watched for */
 	pthread_mutex_t lock;
-	struct vmm_serial serial; /* under the lock, as the next two */
-	bool line;		  /* level of the interrupt line */
-	bool full;		  /* the feeder waits for room */
+	struct vmm_serial serial; /* under the lock, as the next three */
+	struct vmm_matcher matcher;
+	bool line; /* level of the interrupt line */
+	bool full; /* the feeder waits for room */
 };
 
 /*
@@ -33,6 +41,9 @@ VBLK_MUST_USE int vmm_console_init(struct vmm_console *console, const struct vmm
 				   struct vmm_error *error);
 
 void vmm_console_destroy(struct vmm_console *console);
+
+/* Watches for `text`; before the guest runs. `gate` must live longer. */
+void vmm_console_watch(struct vmm_console *console, const char *text, struct vmm_gate *gate);
 
 /* The guest accesses register 0 to 7. Any thread. */
 uint8_t vmm_console_read(struct vmm_console *console, unsigned int reg);

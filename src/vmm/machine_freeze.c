@@ -123,6 +123,11 @@ void vmm_thaw(struct vmm *vmm)
 	vmm_thaw_all(&vmm->freeze);
 }
 
+void vmm_end(struct vmm *vmm)
+{
+	vmm_stop_request(&vmm->stop, VMM_END_ASKED);
+}
+
 bool vmm_is_frozen(const struct vmm *vmm)
 {
 	return vmm->frozen;
@@ -139,4 +144,9 @@ void vmm_resume_disk(struct vmm *vmm, unsigned int disk)
 	vmm->disk_paused[disk] = false;
 	if (!vmm->frozen)
 		vblk_device_resume(vmm->bus.devices[disk]);
+}
+
+bool vmm_disk_is_held(const struct vmm *vmm, unsigned int disk)
+{
+	return vmm->disk_paused[disk];
 }

@@ -71,3 +71,22 @@ failed:
 	return vmm_error_host(error, ret, "cannot reserve %" PRIu64 "M of guest memory",
 			      bytes >> 20);
 }
+
+struct vmm_ram_region vmm_ram_region(const struct vmm_ram *ram, unsigned int index)
+{
+	if (index == 0)
+		return (struct vmm_ram_region){ 0, ram->low_bytes, ram->host };
+	return (struct vmm_ram_region){ VMM_HOLE_END, ram->high_bytes, ram->host + ram->low_bytes };
+}
+
+const uint8_t *vmm_ram_at(const struct vmm_ram *ram, uint64_t address, uint64_t bytes)
+{
+	for (unsigned int i = 0; i < VMM_RAM_REGIONS; i++) {
+		const struct vmm_ram_region region = vmm_ram_region(ram, i);
+
+		if (address >= region.address && address - region.address < region.bytes &&
+		    bytes <= region.bytes - (address - region.address))
+			return region.host + (address - region.address);
+	}
+	return NULL;
+}

@@ -15,6 +15,20 @@ struct vmm_ram {
 	uint64_t high_bytes; /* from VMM_HOLE_END; at host + low_bytes */
 };
 
+/* A piece of guest-physical addresses that is memory. */
+#define VMM_RAM_REGIONS 2u
+struct vmm_ram_region {
+	uint64_t address;
+	uint64_t bytes; /* may be 0 */
+	const uint8_t *host;
+};
+
+/* `index` is below VMM_RAM_REGIONS; ascending. */
+struct vmm_ram_region vmm_ram_region(const struct vmm_ram *ram, unsigned int index);
+
+/* Where the host sees `bytes` from guest-physical `address`; NULL if not all of it is memory. */
+const uint8_t *vmm_ram_at(const struct vmm_ram *ram, uint64_t address, uint64_t bytes);
+
 /*
  * Reserves `bytes` of memory, which cost nothing until they are touched, and makes the map of
  * it. `*ram` describes the memory for as long as the caller holds its reference to `*memory`.

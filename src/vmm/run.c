@@ -182,6 +182,7 @@ enum minded {
 	TIMER,
 	PARKED,
 	WATCHED,
+	SEEN,
 	INPUT,
 	MINDED_COUNT
 };
@@ -198,6 +199,10 @@ static void answer(struct runner *runner, const struct pollfd *fds)
 	}
 	if (fds[WATCHED].revents)
 		tell(runner, VMM_EVENT_WATCHED);
+	if (fds[SEEN].revents) {
+		vblk_eventfd_clear(vmm->console.seen_fd);
+		tell(runner, VMM_EVENT_SEEN);
+	}
 	if (fds[TIMER].revents) {
 		tell(runner, VMM_EVENT_TIMEOUT);
 		vmm_stop_request(&vmm->stop, VMM_END_TIMEOUT);
@@ -217,6 +222,7 @@ static void mind(struct runner *runner)
 		[TIMER] = { .fd = runner->timer_fd, .events = POLLIN },
 		[PARKED] = { .fd = vmm->gate.parked_fd, .events = POLLIN },
 		[WATCHED] = { .fd = runner->options->watch_fd, .events = POLLIN },
+		[SEEN] = { .fd = vmm->console.seen_fd, .events = POLLIN },
 		[INPUT] = { .events = POLLIN },
 	};
 
@@ -252,6 +258,8 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 	vmm->call_off_fd = -1;
 	set_signals(&runner, &heard);
 	ret = open_descriptors(&runner, &heard, error);
+	if (options->watch_for)
+		vmm_console_watch(&vmm->console, options->watch_for, &vmm->gate);
 	if (!ret && vmm_terminal_prepare(STDIN_FILENO))
 		vmm->console.input = STDIN_FILENO;
 	if (!ret)

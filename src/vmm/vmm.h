@@ -60,6 +60,7 @@ enum vmm_end {
 	VMM_END_TIMEOUT, /* the time was up */
 	VMM_END_SIGNAL,	 /* SIGINT, SIGTERM or SIGHUP arrived */
 	VMM_END_FAILED,	 /* the guest or the host failed; the error says how */
+	VMM_END_ASKED,	 /* vmm_end() was called */
 };
 
 struct vmm_result {
@@ -71,19 +72,25 @@ struct vmm_result {
 enum vmm_event {
 	VMM_EVENT_FREEZE,  /* SIGUSR1 */
 	VMM_EVENT_THAW,	   /* SIGUSR2 */
+	VMM_EVENT_SEEN,	   /* the watched text; the vCPU that sent it waits at the gate */
 	VMM_EVENT_TIMEOUT, /* the time is up: the machine ends when the call returns */
 	VMM_EVENT_PARKED,  /* a disk may have come to rest */
 	VMM_EVENT_WATCHED, /* `watch_fd` is readable */
 };
 
+#define VMM_WATCH_MAX 255u
+
 struct vmm_run_options {
 	uint32_t timeout_s; /* 0: none */
 	FILE *diagnostics;  /* where the registers of a vCPU go that failed */
-	int watch_fd;	    /* a descriptor of the caller's to wait for as well; -1: none */
+	const char *
+		watch_for; /* a text on the guest's console, of 1 to VMM_WATCH_MAX bytes; or NULL */
+	int watch_fd;	   /* a descriptor of the caller's to wait for as well; -1: none */
 
 	/*
 	 * Called by the thread that called vmm_run(), while the vCPUs run; it may call the
-	 * functions below. Signals, console input and the time limit wait as long. Of signals that
+	 * functions below. At VMM_EVENT_SEEN it has to, vmm_freeze() at least: a part of the guest
+	 * waits. Signals, console input and the time limit wait as long. Of signals that
 	 * come at the same time the kernel delivers SIGUSR1 first, and one of a kind. Required.
 	 */
 	void (*event)(void *context, enum vmm_event event);
@@ -124,13 +131,37 @@ VBLK_MUST_USE int vmm_freeze(struct vmm *vmm, struct vmm_freeze_report *report,
 /* Lets the guest go on. Harmless if it is not frozen. */
 void vmm_thaw(struct vmm *vmm);
 
+/* Ends the machine: vmm_run() returns with VMM_END_ASKED. */
+void vmm_end(struct vmm *vmm);
+
 bool vmm_is_frozen(const struct vmm *vmm);
+
+/* What a dump says of itself. */
+struct vmm_dump_about {
+	const char *version; /* of the program */
+	const char *reason;  /* a word: why it was made */
+};
+
+/* Room for the path of a dump. */
+#define VMM_PATH_SIZE 4096
+
+/*
+ * Writes what a frozen machine is like into a new folder `folder`/dump-N, N being the first number
+ * from 1 on that is free: vmcore, for gdb (vmm/core_file.h), and dump.json. `folder` is made if it
+ * is missing. The dump gets its name when it is complete and on disk, so one that has it is whole;
+ * nothing is ever overwritten. Returns 0 with the path of the new folder; or a negative errno with
+ * `error` filled in, and nothing is left behind: -ECANCELED as vmm_freeze().
+ */
+VBLK_MUST_USE int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *about,
+			   char path[VMM_PATH_SIZE], struct vmm_error *error);
 
 /*
  * Brings one disk to rest, and lets it go on, while the guest runs or is frozen: a disk goes on
- * when neither a freeze nor this keeps it. Neither waits: VMM_EVENT_PARKED tells of a rest.
+ * when neither a freeze nor this keeps it. Neither waits: VMM_EVENT_PARKED tells of a rest. The
+ * last says whether this does.
  */
 void vmm_pause_disk(struct vmm *vmm, unsigned int disk);
 void vmm_resume_disk(struct vmm *vmm, unsigned int disk);
+bool vmm_disk_is_held(const struct vmm *vmm, unsigned int disk);
 
 #endif

@@ -27,6 +27,7 @@ guest_pid= # of what runs in the background: bash notices signals while it waits
 guest_kernel=
 guest_initrd=
 guest_on_line= # name of a function: guest_run calls it with $dir and each line that has come
+guest_more=() # options that guest_boot adds
 guest_input=/dev/null # the guest's console reads from here
 
 # Debian keeps these out of an ordinary user's way.
@@ -127,7 +128,7 @@ guest_boot() {
 	guest_run "$dir" "$vblk" boot --kernel "$guest_kernel" --initrd "$guest_initrd" \
 		--memory "$guest_memory" \
 		--append "quiet vblk.seed=$guest_seed $words" "${disks[@]}" \
-		--timeout "$guest_timeout" --stats || status=$?
+		"${guest_more[@]}" --timeout "$guest_timeout" --stats || status=$?
 	grep '^disk=' "$dir/stderr" >"$dir/counters" || true
 	grep -v '^disk=' "$dir/stderr" >"$dir/errors" || true
 	rm -f "$dir/stderr"

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -138,6 +139,29 @@ static void wide_access_reaches_consecutive_ports(void **state)
 	assert_int_equal(data[1], 0xff);
 }
 
+/* In pieces, and in the midst of others: the gate is closed when the write returns. */
+static void a_watched_text_closes_the_gate(void **state)
+{
+	struct fixture *fixture = *state;
+	struct vmm_gate gate;
+	struct vmm_error error;
+	eventfd_t seen;
+
+	assert_int_equal(vmm_gate_init(&gate, &fixture->stop, &error), 0);
+	vmm_console_watch(&fixture->console, "panic", &gate);
+	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"papa", 1, 4);
+	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"ni", 1, 2);
+	assert_false(vmm_gate_is_closed(&gate));
+	assert_int_equal(eventfd_read(fixture->console.seen_fd, &seen), -1);
+	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"c!", 1, 2);
+	assert_true(vmm_gate_is_closed(&gate));
+	assert_int_equal(eventfd_read(fixture->console.seen_fd, &seen), 0);
+	vmm_gate_open(&gate);
+	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"panic", 1, 5);
+	assert_true(vmm_gate_is_closed(&gate));
+	vmm_gate_destroy(&gate);
+}
+
 static void output_that_cannot_be_written_ends_the_machine(void **state)
 {
 	struct fixture *fixture = *state;
@@ -199,6 +223,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(keyboard_controller_is_ready, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(string_output_reaches_the_console, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_watched_text_closes_the_gate, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(wide_access_reaches_consecutive_ports, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(output_that_cannot_be_written_ends_the_machine,

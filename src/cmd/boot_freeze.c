@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* Freezing and dumping a running guest: at a signal, at its panic, when its time is up, on request.
+ */
+#include "cmd/boot.h"
+
+#if defined(__x86_64__)
+
+#include "cmd/cmd.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+#ifndef VBLK_VERSION
+#define VBLK_VERSION "unknown"
+#endif
+
+int boot_freeze(struct boot *boot, struct vmm_freeze_report *report, struct vmm_error *error)
+{
+	const bool was_frozen = vmm_is_frozen(boot->vmm);
+	int ret = vmm_freeze(boot->vmm, report, error);
+
+	if (ret || was_frozen)
+		return ret;
+	for (unsigned int i = 0; i < VMM_MAX_DISKS; i++)
+		if (report->disks_left_out >> i & 1)
+			cmd_complain(BOOT_NAME,
+				     "freeze: disk %u is left out: a call to its file has not "
+				     "returned for a second",
+				     i);
+	cmd_complain(BOOT_NAME, "freeze: parked %u vcpus and %u devices in %" PRIu64 " us",
+		     report->vcpus, report->disks, report->elapsed_ns / 1000);
+	return 0;
+}
+
+void boot_thaw(struct boot *boot)
+{
+	if (!vmm_is_frozen(boot->vmm))
+		return;
+	vmm_thaw(boot->vmm);
+	cmd_complain(BOOT_NAME, "freeze: the guest goes on");
+}
+
+int boot_dump(struct boot *boot, const char *reason, char path[VMM_PATH_SIZE],
+	      struct vmm_error *error)
+{
+	const struct vmm_dump_about about = { .version = VBLK_VERSION, .reason = reason };
+	const bool was_frozen = vmm_is_frozen(boot->vmm);
+	struct vmm_freeze_report report;
+	int ret = boot_freeze(boot, &report, error);
+
+	if (ret)
+		return ret;
+	ret = vmm_dump(boot->vmm, boot->options.dump_dir, &about, path, error);
+	if (!ret)
+		cmd_complain(BOOT_NAME, "dump: %s", path);
+	if (!was_frozen)
+		boot_thaw(boot);
+	return ret;
+}
+
+static void complain(const struct vmm_error *error)
+{
+	cmd_complain(BOOT_NAME, "%s", error->text);
+}
+
+/* Nobody waits for an answer: it goes to standard error. */
+static void freeze_and_say(struct boot *boot)
+{
+	struct vmm_freeze_report report;
+	struct vmm_error error;
+
+	if (boot_freeze(boot, &report, &error))
+		complain(&error);
+}
+
+static void dump_and_say(struct boot *boot, const char *reason)
+{
+	char path[VMM_PATH_SIZE];
+	struct vmm_error error;
+
+	if (boot_dump(boot, reason, path, &error))
+		complain(&error);
+}
+
+static void take_panic(struct boot *boot)
+{
+	freeze_and_say(boot);
+	cmd_complain(BOOT_NAME, "panic: '%s' on the guest's console", boot->options.panic_on);
+	if (boot->options.dump_dir && vmm_is_frozen(boot->vmm))
+		dump_and_say(boot, "panic");
+	switch (boot->options.on_panic) {
+	case BOOT_EXIT:
+		boot->status = CMD_PANICKED;
+		vmm_end(boot->vmm);
+		break;
+	case BOOT_FREEZE:
+		break;
+	case BOOT_CONTINUE:
+		boot_thaw(boot);
+		break;
+	}
+}
+
+void boot_take_event(void *context, enum vmm_event event)
+{
+	struct boot *boot = context;
+
+	switch (event) {
+	case VMM_EVENT_FREEZE:
+		if (boot->options.dump_dir)
+			dump_and_say(boot, "signal");
+		else
+			freeze_and_say(boot);
+		break;
+	case VMM_EVENT_THAW:
+		boot_thaw(boot);
+		break;
+	case VMM_EVENT_SEEN:
+		take_panic(boot);
+		break;
+	case VMM_EVENT_TIMEOUT:
+		if (boot->options.dump_dir)
+			dump_and_say(boot, "timeout");
+		break;
+	case VMM_EVENT_PARKED:
+		break;
+	case VMM_EVENT_WATCHED:
+		boot_control_run(boot);
+		break;
+	}
+	/* A disk may have come to rest, or its acknowledgement gone to the freeze. */
+	boot_control_check(boot);
+}
+
+#endif

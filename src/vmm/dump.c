@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making a dump: a folder with a name that nobody looks for, the files in it, then the real name.
+ *
+ * Renaming a folder never replaces one that has something in it, and a dump always has; so the
+ * first number that is free is found by trying.
+ */
+#include "vmm/dump.h"
+
+#include "vmm/core_file.h"
+#include "vmm/layout.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CORE_NAME   "vmcore"
+#define JSON_NAME   "dump.json"
+#define NAME_SIZE   32
+#define NUMBERS_MAX 100000u
+
+#define CR0_PG	 (UINT64_C(1) << 31)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define EFER_LMA (UINT64_C(1) << 10)
+
+/* Where a dump is made. */
+struct place {
+	const char *folder_path;
+	int folder; /* descriptors; -1: not open */
+	int inside; /* the new folder */
+	char name[NAME_SIZE];
+};
+
+/* --- Taking the picture --- */
+
+static int read_registers(struct vmm_picture *picture, struct vmm_error *error)
+{
+	for (unsigned int i = 0; i < picture->vmm->vcpu_count; i++) {
+		const int fd = picture->vmm->vcpus[i].fd;
+
+		if (ioctl(fd, KVM_GET_REGS, &picture->regs[i]) < 0 ||
+		    ioctl(fd, KVM_GET_SREGS, &picture->sregs[i]) < 0)
+			return vmm_error_host(error, -errno, "dump: cannot read vCPU %u", i);
+	}
+	return 0;
+}
+
+/* Keeps the tables that map the most: those of the kernel map all of memory. */
+static int try_tables(struct vmm_picture *picture, uint64_t tables, unsigned int levels)
+{
+	struct vmm_mappings mappings;
+	int ret = vmm_pagetable_list(&picture->vmm->ram, tables, levels, &mappings);
+
+	if (ret)
+		return ret;
+	if (mappings.bytes > picture->mappings.bytes) {
+		vmm_mappings_free(&picture->mappings);
+		picture->mappings = mappings;
+		picture->page_tables = tables;
+	} else {
+		vmm_mappings_free(&mappings);
+	}
+	return 0;
+}
+
+/*
+ * A kernel that isolates its page tables gives user mode others, which map next to nothing of the
+ * kernel: they are the page behind the kernel's own.
+ */
+static int find_mappings(struct vmm_picture *picture)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < picture->vmm->vcpu_count; i++) {
+		const struct kvm_sregs *sregs = &picture->sregs[i];
+		unsigned int levels = sregs->cr4 & CR4_LA57 ? 5 : 4;
+		uint64_t tables = sregs->cr3 & ~(VMM_PAGE_SIZE - 1);
+
+		if (!(sregs->cr0 & CR0_PG) || !(sregs->efer & EFER_LMA))
+			continue;
+		ret = try_tables(picture, tables, levels);
+		if (!ret && tables & VMM_PAGE_SIZE)
+			ret = try_tables(picture, tables ^ VMM_PAGE_SIZE, levels);
+	}
+	return ret;
+}
+
+/* --- Files --- */
+
+static int failed(struct vmm_error *error, int code, const struct place *place, const char *what)
+{
+	return vmm_error_host(error, code, "dump: cannot write %s/%s", place->folder_path, what);
+}
+
+static bool is_called_off(void *context)
+{
+	const struct vmm *vmm = context;
+	struct pollfd fd = { .fd = vmm->call_off_fd, .events = POLLIN };
+
+	return poll(&fd, 1, 0) > 0;
+}
+
+static int write_core(const struct vmm_picture *picture, const struct place *place)
+{
+	const struct vmm_core core = {
+		.ram = &picture->vmm->ram,
+		.mappings = &picture->mappings,
+		.regs = picture->regs,
+		.sregs = picture->sregs,
+		.vcpus = picture->vmm->vcpu_count,
+	};
+	int fd = openat(place->inside, CORE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = vmm_core_write(fd, &core, is_called_off, picture->vmm);
+	if (!ret && fsync(fd))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int write_json(const struct vmm_picture *picture, const struct place *place)
+{
+	int fd = openat(place->inside, JSON_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct vmm_json json;
+	FILE *out;
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	out = fdopen(fd, "w");
+	if (!out) {
+		close(fd);
+		return -ENOMEM;
+	}
+	vmm_json_begin(&json, out);
+	vmm_dump_json(picture, &json);
+	vmm_json_end(&json);
+	/* Of what went wrong a stream keeps only that something did. */
+	errno = 0;
+	if (fflush(out) || ferror(out) || fsync(fd))
+		ret = errno ? -errno : -EIO;
+	if (fclose(out) && !ret)
+		ret = -errno;
+	return ret;
+}
+
+/* --- The folder --- */
+
+static int open_folder(struct place *place, struct vmm_error *error)
+{
+	if (mkdir(place->folder_path, 0700) && errno != EEXIST)
+		return vmm_error_host(error, -errno, "dump: cannot make the folder %s",
+				      place->folder_path);
+	place->folder = open(place->folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (place->folder < 0)
+		return vmm_error_host(error, -errno, "dump: cannot open the folder %s",
+				      place->folder_path);
+	return 0;
+}
+
+/* A name with our process in it: what is there under it, a process that is no more has left. */
+static int open_inside(struct place *place, struct vmm_error *error)
+{
+	snprintf(place->name, sizeof(place->name), ".dump-%ld.tmp", (long)getpid());
+	if (mkdirat(place->folder, place->name, 0700) && errno != EEXIST)
+		return failed(error, -errno, place, place->name);
+	place->inside =
+		openat(place->folder, place->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (place->inside < 0)
+		return failed(error, -errno, place, place->name);
+	unlinkat(place->inside, CORE_NAME, 0);
+	unlinkat(place->inside, JSON_NAME, 0);
+	return 0;
+}
+
+static int give_name(struct place *place, struct vmm_error *error)
+{
+	char name[NAME_SIZE];
+	int ret = -EEXIST;
+
+	if (fsync(place->inside))
+		return failed(error, -errno, place, place->name);
+	for (unsigned int number = 1; number < NUMBERS_MAX; number++) {
+		snprintf(name, sizeof(name), "dump-%u", number);
+		ret = renameat(place->folder, place->name, place->folder, name) ? -errno : 0;
+		if (ret != -EEXIST && ret != -ENOTEMPTY && ret != -ENOTDIR)
+			break;
+	}
+	if (ret)
+		return failed(error, ret, place, name);
+	memcpy(place->name, name, sizeof(name));
+	/* It has its name; whether that is on disk yet is not ours to fail for. */
+	(void)fsync(place->folder);
+	return 0;
+}
+
+static void remove_inside(const struct place *place)
+{
+	if (place->inside < 0)
+		return;
+	unlinkat(place->inside, CORE_NAME, 0);
+	unlinkat(place->inside, JSON_NAME, 0);
+	unlinkat(place->folder, place->name, AT_REMOVEDIR);
+}
+
+static void close_place(const struct place *place)
+{
+	if (place->inside >= 0)
+		close(place->inside);
+	if (place->folder >= 0)
+		close(place->folder);
+}
+
+static int write_files(const struct vmm_picture *picture, struct place *place,
+		       struct vmm_error *error)
+{
+	int ret = write_json(picture, place);
+
+	if (ret)
+		return failed(error, ret, place, JSON_NAME);
+	ret = write_core(picture, place);
+	if (ret == -ECANCELED) {
+		snprintf(error->text, sizeof(error->text), "dump: called off");
+		error->bad_input = false;
+		return ret;
+	}
+	if (ret)
+		return failed(error, ret, place, CORE_NAME);
+	return give_name(place, error);
+}
+
+int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *about,
+	     char path[VMM_PATH_SIZE], struct vmm_error *error)
+{
+	struct place place = { .folder_path = folder, .folder = -1, .inside = -1 };
+	struct vmm_picture *picture = calloc(1, sizeof(*picture));
+	int ret;
+
+	if (!picture)
+		return vmm_error_host(error, -ENOMEM, "dump");
+	picture->vmm = vmm;
+	picture->about = about;
+	ret = read_registers(picture, error);
+	if (!ret && find_mappings(picture))
+		ret = vmm_error_host(error, -ENOMEM, "dump");
+	if (!ret)
+		ret = open_folder(&place, error);
+	if (!ret)
+		ret = open_inside(&place, error);
+	if (!ret) {
+		ret = write_files(picture, &place, error);
+		if (ret)
+			remove_inside(&place);
+	}
+	if (!ret)
+		snprintf(path, VMM_PATH_SIZE, "%s/%s", folder, place.name);
+	close_place(&place);
+	vmm_mappings_free(&picture->mappings);
+	free(picture);
+	return ret;
+}

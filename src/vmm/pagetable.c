@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The walk (Intel SDM volume 3, 4.5): each table has 512 entries of 8 bytes; one of the lowest
+ * level maps 4 KiB, each level above it 512 times as much, either by a table or, with the bit PS,
+ * at once. It goes by an explicit stack, one place per level.
+ */
+#include "vmm/pagetable.h"
+
+#include "base/checked.h"
+#include "base/le.h"
+#include "vmm/layout.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEVELS_MIN   4u
+#define LEVELS_MAX   5u
+#define ENTRIES	     512u
+#define PRESENT	     (UINT64_C(1) << 0)
+#define PAGE_SIZE_PS (UINT64_C(1) << 7)
+#define ADDRESS	     UINT64_C(0x000ffffffffff000)
+#define UPPER_HALF   (ENTRIES / 2)
+#define LIST_START   64u
+#define TABLES_SPARE 4096u
+
+struct walk {
+	const struct vmm_ram *ram;
+	struct vmm_mappings *out;
+	size_t room;
+	uint64_t tables_left;
+};
+
+static uint64_t bytes_of_entry(unsigned int level)
+{
+	return VMM_PAGE_SIZE << (9 * (level - 1));
+}
+
+/* The upper half is where the highest bit is set, and all bits above it with it. */
+static uint64_t canonical(uint64_t linear, unsigned int levels)
+{
+	unsigned int bits = 12 + 9 * levels;
+
+	return linear >> (bits - 1) & 1 ? linear | ~((UINT64_C(1) << bits) - 1) : linear;
+}
+
+static int grow(struct walk *walk)
+{
+	size_t room = walk->room ? walk->room * 2 : LIST_START;
+	struct vmm_mapping *list = realloc(walk->out->list, room * sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	walk->out->list = list;
+	walk->room = room;
+	return 0;
+}
+
+/* Joins what continues the last mapping. */
+static int add(struct walk *walk, uint64_t linear, uint64_t physical, uint64_t bytes)
+{
+	struct vmm_mappings *out = walk->out;
+	struct vmm_mapping *last = out->count ? &out->list[out->count - 1] : NULL;
+
+	if (last && last->linear + last->bytes == linear &&
+	    last->physical + last->bytes == physical) {
+		last->bytes += bytes;
+	} else if (out->count == VMM_MAPPINGS_MAX) {
+		out->cut = true;
+		return 0;
+	} else {
+		if ((!out->list || out->count == walk->room) && grow(walk))
+			return -ENOMEM;
+		out->list[out->count++] = (struct vmm_mapping){ linear, physical, bytes };
+	}
+	out->bytes += bytes;
+	return 0;
+}
+
+/* A large page may reach over the end of memory, and over the hole in it. */
+static int add_what_is_memory(struct walk *walk, uint64_t linear, uint64_t physical, uint64_t bytes)
+{
+	for (unsigned int i = 0; i < VMM_RAM_REGIONS; i++) {
+		const struct vmm_ram_region region = vmm_ram_region(walk->ram, i);
+		uint64_t start = physical > region.address ? physical : region.address;
+		uint64_t end = vblk_min_u64(physical + bytes, region.address + region.bytes);
+		int ret;
+
+		if (start >= end)
+			continue;
+		ret = add(walk, linear + (start - physical), start, end - start);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static const uint8_t *open_table(struct walk *walk, uint64_t physical)
+{
+	if (!walk->tables_left) {
+		walk->out->cut = true;
+		return NULL;
+	}
+	walk->tables_left--;
+	return vmm_ram_at(walk->ram, physical, VMM_PAGE_SIZE);
+}
+
+/* One place per level of the tables; level 1 is the lowest. */
+struct place {
+	const uint8_t *table; /* NULL: not in guest memory */
+	unsigned int next;    /* the entry to be looked at */
+	uint64_t linear;      /* what the first entry maps */
+};
+
+static int walk_tables(struct walk *walk, uint64_t cr3, unsigned int levels)
+{
+	struct place places[LEVELS_MAX + 1];
+	unsigned int level = levels;
+
+	places[level] = (struct place){ open_table(walk, cr3 & ADDRESS), UPPER_HALF, 0 };
+	while (level <= levels) {
+		struct place *place = &places[level];
+		uint64_t entry, linear, bytes = bytes_of_entry(level);
+
+		if (!place->table || place->next == ENTRIES) {
+			level++;
+			continue;
+		}
+		entry = vblk_le64_get(place->table + 8 * (size_t)place->next);
+		linear = place->linear + place->next * bytes;
+		place->next++;
+		if (!(entry & PRESENT))
+			continue;
+		if (level == 1 || (level <= 3 && entry & PAGE_SIZE_PS)) {
+			int ret = add_what_is_memory(walk, canonical(linear, levels),
+						     entry & ADDRESS & ~(bytes - 1), bytes);
+
+			if (ret)
+				return ret;
+		} else {
+			level--;
+			places[level] =
+				(struct place){ open_table(walk, entry & ADDRESS), 0, linear };
+		}
+	}
+	return 0;
+}
+
+int vmm_pagetable_list(const struct vmm_ram *ram, uint64_t cr3, unsigned int levels,
+		       struct vmm_mappings *mappings)
+{
+	const uint64_t pages = (ram->low_bytes + ram->high_bytes) / VMM_PAGE_SIZE;
+	struct walk walk = {
+		.ram = ram,
+		.out = mappings,
+		.tables_left = 2 * pages / ENTRIES + TABLES_SPARE,
+	};
+	int ret;
+
+	memset(mappings, 0, sizeof(*mappings));
+	if (levels < LEVELS_MIN || levels > LEVELS_MAX)
+		return -EINVAL;
+	ret = walk_tables(&walk, cr3, levels);
+	if (ret)
+		vmm_mappings_free(mappings);
+	return ret;
+}
+
+void vmm_mappings_free(struct vmm_mappings *mappings)
+{
+	free(mappings->list);
+	memset(mappings, 0, sizeof(*mappings));
+}

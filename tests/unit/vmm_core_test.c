@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page tables and core files, with a guest whose memory is written by hand: 64 pages from 0, and 16
+ * from 4 GiB on.
+ */
+#include "vmm/core_file.h"
+
+#include "base/checked.h"
+#include "base/le.h"
+#include "vmm/layout.h"
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/procfs.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/user.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LOW_PAGES  64u
+#define HIGH_PAGES 16u
+#define PAGE	   VMM_PAGE_SIZE
+#define TABLES	   0x1000u /* the top table */
+#define PRESENT	   1u
+#define LARGE	   0x80u
+#define DIRECT_MAP UINT64_C(0xffff888000000000)
+#define TEXT_MAP   UINT64_C(0xffffffff80000000)
+
+struct guest {
+	struct vmm_ram ram;
+	uint8_t *host;
+	uint32_t next_table; /* the next page that becomes one */
+};
+
+static int set_up(void **state)
+{
+	struct guest *guest = calloc(1, sizeof(*guest));
+
+	assert_non_null(guest);
+	guest->host = aligned_alloc(PAGE, (LOW_PAGES + HIGH_PAGES) * PAGE);
+	assert_non_null(guest->host);
+	memset(guest->host, 0, (LOW_PAGES + HIGH_PAGES) * PAGE);
+	guest->ram = (struct vmm_ram){ guest->host, LOW_PAGES * PAGE, HIGH_PAGES * PAGE };
+	guest->next_table = TABLES + PAGE;
+	*state = guest;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct guest *guest = *state;
+
+	free(guest->host);
+	free(guest);
+	return 0;
+}
+
+static uint8_t *entry_of(struct guest *guest, uint64_t linear, unsigned int level, uint64_t table)
+{
+	return guest->host + table + 8 * (linear >> (12 + 9 * (level - 1)) & 511);
+}
+
+/* Maps a page of the size of `level`, making the tables above it. */
+static void map(struct guest *guest, unsigned int levels, uint64_t linear, uint64_t physical,
+		unsigned int level)
+{
+	uint64_t table = TABLES;
+
+	for (unsigned int at = levels; at > level; at--) {
+		uint8_t *entry = entry_of(guest, linear, at, table);
+
+		if (!vblk_le64_get(entry)) {
+			vblk_le64_put(entry, guest->next_table | PRESENT);
+			guest->next_table += PAGE;
+		}
+		table = vblk_le64_get(entry) & ~(PAGE - 1);
+	}
+	vblk_le64_put(entry_of(guest, linear, level, table),
+		      physical | PRESENT | (level > 1 ? LARGE : 0));
+}
+
+static struct vmm_mappings list(struct guest *guest, unsigned int levels)
+{
+	struct vmm_mappings mappings;
+
+	assert_int_equal(vmm_pagetable_list(&guest->ram, TABLES, levels, &mappings), 0);
+	return mappings;
+}
+
+static void assert_mapping(const struct vmm_mappings *mappings, size_t index, uint64_t linear,
+			   uint64_t physical, uint64_t bytes)
+{
+	assert_true(index < mappings->count);
+	assert_int_equal(mappings->list[index].linear, linear);
+	assert_int_equal(mappings->list[index].physical, physical);
+	assert_int_equal(mappings->list[index].bytes, bytes);
+}
+
+/* Pages of all sizes, joined where they continue each other, cut to what is memory. */
+static void lists_what_the_kernel_has_mapped(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	map(guest, 4, DIRECT_MAP, 0, 3);			   /* 1 GiB, of which 64 pages */
+	map(guest, 4, DIRECT_MAP + VMM_HOLE_END, VMM_HOLE_END, 2); /* 2 MiB, of which 16 */
+	map(guest, 4, TEXT_MAP, 8 * PAGE, 1);
+	map(guest, 4, TEXT_MAP + PAGE, 9 * PAGE, 1);
+	map(guest, 4, TEXT_MAP + 2 * PAGE, 11 * PAGE, 1);     /* not the next */
+	map(guest, 4, TEXT_MAP + 4 * PAGE, 12 * PAGE, 1);     /* a gap */
+	map(guest, 4, TEXT_MAP + 5 * PAGE, VMM_DISK_BASE, 1); /* registers */
+	map(guest, 4, 0x400000, 5 * PAGE, 1);		      /* the lower half */
+	mappings = list(guest, 4);
+	assert_int_equal(mappings.count, 5);
+	assert_mapping(&mappings, 0, DIRECT_MAP, 0, LOW_PAGES * PAGE);
+	assert_mapping(&mappings, 1, DIRECT_MAP + VMM_HOLE_END, VMM_HOLE_END, HIGH_PAGES * PAGE);
+	assert_mapping(&mappings, 2, TEXT_MAP, 8 * PAGE, 2 * PAGE);
+	assert_mapping(&mappings, 3, TEXT_MAP + 2 * PAGE, 11 * PAGE, PAGE);
+	assert_mapping(&mappings, 4, TEXT_MAP + 4 * PAGE, 12 * PAGE, PAGE);
+	assert_int_equal(mappings.bytes, (LOW_PAGES + HIGH_PAGES + 4) * PAGE);
+	assert_false(mappings.cut);
+	vmm_mappings_free(&mappings);
+}
+
+static void five_levels(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	map(guest, 5, UINT64_C(0xff11000000000000), 3 * PAGE, 1);
+	mappings = list(guest, 5);
+	assert_int_equal(mappings.count, 1);
+	assert_mapping(&mappings, 0, UINT64_C(0xff11000000000000), 3 * PAGE, PAGE);
+	vmm_mappings_free(&mappings);
+}
+
+/* Tables that are their own children, and tables outside memory: it ends, and says what is cut. */
+static void tables_made_to_hurt(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	for (unsigned int i = 0; i < 512; i++)
+		vblk_le64_put(guest->host + TABLES + 8 * (size_t)i, TABLES | PRESENT);
+	mappings = list(guest, 4);
+	assert_true(mappings.cut);
+	assert_true(mappings.count <= VMM_MAPPINGS_MAX);
+	vmm_mappings_free(&mappings);
+
+	for (unsigned int i = 0; i < 512; i++)
+		vblk_le64_put(guest->host + TABLES + 8 * (size_t)i,
+			      UINT64_C(0x000ffffffffff000) | PRESENT);
+	mappings = list(guest, 4);
+	assert_int_equal(mappings.count, 0);
+	vmm_mappings_free(&mappings);
+}
+
+/* --- The file --- */
+
+struct file {
+	int fd;
+	uint8_t *data; /* all of it */
+	size_t size;
+	const Elf64_Ehdr *header;
+	const Elf64_Phdr *parts;
+};
+
+static int temporary(void)
+{
+	FILE *file = tmpfile();
+	int fd;
+
+	assert_non_null(file);
+	fd = dup(fileno(file));
+	assert_true(fd >= 0);
+	fclose(file);
+	return fd;
+}
+
+static void write_core(struct guest *guest, const struct vmm_mappings *mappings, struct file *file)
+{
+	const struct kvm_regs regs[2] = { { .rip = 0x1234, .rax = 7 },
+					  { .rip = 0x5678, .r15 = 9 } };
+	const struct kvm_sregs sregs[2] = { { .cs.selector = 0x10 }, { .gs.base = 0xabc } };
+	const struct vmm_core core = { &guest->ram, mappings, regs, sregs, 2 };
+	struct stat st;
+
+	file->fd = temporary();
+	assert_int_equal(vmm_core_write(file->fd, &core, NULL, NULL), 0);
+	assert_int_equal(fstat(file->fd, &st), 0);
+	file->size = (size_t)st.st_size;
+	file->data = malloc(file->size);
+	assert_non_null(file->data);
+	assert_int_equal(pread(file->fd, file->data, file->size, 0), file->size);
+	file->header = (const Elf64_Ehdr *)file->data;
+	file->parts = (const Elf64_Phdr *)(file->data + file->header->e_phoff);
+}
+
+static void close_file(struct file *file)
+{
+	free(file->data);
+	close(file->fd);
+}
+
+/* What stands at an address of the guest's kernel, by the file. */
+static const uint8_t *at(const struct file *file, uint64_t linear)
+{
+	for (unsigned int i = 1; i < file->header->e_phnum; i++) {
+		const Elf64_Phdr *part = &file->parts[i];
+
+		if (part->p_type == PT_LOAD && linear >= part->p_vaddr &&
+		    linear - part->p_vaddr < part->p_filesz)
+			return file->data + part->p_offset + (linear - part->p_vaddr);
+	}
+	return NULL;
+}
+
+/* Each byte of memory is found by its kernel's address, and by its physical one if it has none. */
+static void memory_is_found_by_its_addresses(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+	struct file file;
+
+	map(guest, 4, TEXT_MAP, 32 * PAGE, 1);
+	map(guest, 4, DIRECT_MAP, VMM_HOLE_END + 4 * PAGE, 1);
+	guest->host[32 * PAGE + 5] = 0x11;
+	guest->host[(LOW_PAGES + 4) * PAGE + 6] = 0x22;
+	guest->host[40 * PAGE] = 0x33;
+	guest->host[HIGH_PAGES * PAGE - 1] = 0x66;
+	guest->host[(LOW_PAGES + HIGH_PAGES) * PAGE - 1] = 0x44;
+	mappings = list(guest, 4);
+	write_core(guest, &mappings, &file);
+	assert_memory_equal(file.header->e_ident, ELFMAG, SELFMAG);
+	assert_int_equal(file.header->e_type, ET_CORE);
+	assert_int_equal(file.header->e_machine, EM_X86_64);
+	/* The notes; 2 mappings; before and behind the mapped page of each region. */
+	assert_int_equal(file.header->e_phnum, 1 + 2 + 2 + 2);
+	assert_int_equal(*at(&file, TEXT_MAP + 5), 0x11);
+	assert_int_equal(*at(&file, DIRECT_MAP + 6), 0x22);
+	assert_int_equal(*at(&file, 40 * PAGE), 0x33);
+	assert_int_equal(*at(&file, HIGH_PAGES * PAGE - 1), 0x66);
+	assert_int_equal(*at(&file, VMM_HOLE_END + HIGH_PAGES * PAGE - 1), 0x44);
+	assert_null(at(&file, 32 * PAGE)); /* has an address */
+	close_file(&file);
+	vmm_mappings_free(&mappings);
+}
+
+/* Without paging all of it stands at its physical address. */
+static void memory_that_is_not_mapped(void **state)
+{
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	struct file file;
+
+	guest->host[5] = 0x55;
+	write_core(guest, &none, &file);
+	assert_int_equal(file.header->e_phnum, 3);
+	assert_int_equal(file.parts[1].p_filesz, LOW_PAGES * PAGE);
+	assert_int_equal(file.parts[2].p_paddr, VMM_HOLE_END);
+	assert_int_equal(*at(&file, 5), 0x55);
+	close_file(&file);
+}
+
+static void registers_are_notes(void **state)
+{
+	static const uint64_t rips[] = { 0x1234, 0x5678 };
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	struct user_regs_struct user;
+	struct elf_prstatus status;
+	struct file file;
+	const uint8_t *note;
+
+	write_core(guest, &none, &file);
+	assert_int_equal(file.parts[0].p_type, PT_NOTE);
+	note = file.data + file.parts[0].p_offset;
+	for (int i = 0; i < 2; i++) {
+		Elf64_Nhdr header;
+
+		memcpy(&header, note, sizeof(header));
+		assert_int_equal(header.n_type, NT_PRSTATUS);
+		assert_int_equal(header.n_descsz, sizeof(status));
+		assert_string_equal((const char *)note + sizeof(header), "CORE");
+		memcpy(&status, note + sizeof(header) + 8, sizeof(status));
+		memcpy(&user, &status.pr_reg, sizeof(user));
+		assert_int_equal(status.pr_pid, i + 1);
+		assert_int_equal(user.rip, rips[i]);
+		assert_int_equal(i ? user.r15 : user.rax, i ? 9 : 7);
+		assert_int_equal(i ? user.gs_base : user.cs, i ? 0xabc : 0x10);
+		note += sizeof(header) + 8 + sizeof(status);
+	}
+	assert_int_equal(note - file.data, file.parts[0].p_offset + file.parts[0].p_filesz);
+	close_file(&file);
+}
+
+static bool knows_holes(void)
+{
+	int fd = temporary();
+	bool knows = ftruncate(fd, 1 << 20) == 0 && lseek(fd, 0, SEEK_DATA) < 0;
+
+	close(fd);
+	return knows;
+}
+
+/* Nothing is written for pages of zeros. */
+static void zeros_are_holes(void **state)
+{
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	struct file file;
+	off_t hole, data;
+
+	if (!knows_holes())
+		skip();
+	guest->host[10 * PAGE + PAGE - 1] = 1;
+	write_core(guest, &none, &file);
+	data = (off_t)(file.parts[1].p_offset + 10 * PAGE);
+	hole = lseek(file.fd, (off_t)file.parts[1].p_offset, SEEK_DATA);
+	assert_int_equal(hole, data);
+	assert_int_equal(lseek(file.fd, data, SEEK_HOLE), data + (off_t)PAGE);
+	close_file(&file);
+}
+
+static void a_file_that_must_not_grow_is_an_error(void **state)
+{
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	const struct kvm_regs regs = { 0 };
+	const struct kvm_sregs sregs = { 0 };
+	const struct vmm_core core = { &guest->ram, &none, &regs, &sregs, 1 };
+	struct rlimit before, small = { 8192, RLIM_INFINITY };
+	int fd = temporary();
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small.rlim_max = before.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(vmm_core_write(fd, &core, NULL, NULL), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	close(fd);
+	fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(vmm_core_write(fd, &core, NULL, NULL), -EINVAL); /* has no size */
+	close(fd);
+}
+
+static bool stop_at_once(void *context)
+{
+	(*(unsigned int *)context)++;
+	return true;
+}
+
+static void is_called_off_between_pieces(void **state)
+{
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	const struct kvm_regs regs = { 0 };
+	const struct kvm_sregs sregs = { 0 };
+	const struct vmm_core core = { &guest->ram, &none, &regs, &sregs, 1 };
+	unsigned int asked = 0;
+	int fd = temporary();
+
+	assert_int_equal(vmm_core_write(fd, &core, stop_at_once, &asked), -ECANCELED);
+	assert_int_equal(asked, 1);
+	close(fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(lists_what_the_kernel_has_mapped),
+		TEST(five_levels),
+		TEST(tables_made_to_hurt),
+		TEST(memory_is_found_by_its_addresses),
+		TEST(memory_that_is_not_mapped),
+		TEST(registers_are_notes),
+		TEST(zeros_are_holes),
+		TEST(a_file_that_must_not_grow_is_an_error),
+		TEST(is_called_off_between_pieces),
+	};
+
+	return cmocka_run_group_tests_name("vmm_core", tests, NULL, NULL);
+}
