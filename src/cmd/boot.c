@@ -105,6 +105,7 @@ static int run(struct boot *boot)
 	case VMM_END_ASKED:
 		return boot->status;
 	default:
+		boot_take_failure(boot);
 		return report(&error);
 	}
 }

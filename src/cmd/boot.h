@@ -56,6 +56,8 @@ void boot_thaw(struct boot *boot);
 /* Freezes for as long as it takes, unless the guest is frozen already. Needs a dump_dir. */
 int boot_dump(struct boot *boot, const char *reason, char path[VMM_PATH_SIZE],
 	      struct vmm_error *error);
+/* The guest has ended by a failure: dumps it, if there is a dump_dir. */
+void boot_take_failure(struct boot *boot);
 /* The event callback of vmm_run(). */
 void boot_take_event(void *context, enum vmm_event event);
 

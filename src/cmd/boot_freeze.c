@@ -100,6 +100,16 @@ static void take_panic(struct boot *boot)
 	}
 }
 
+void boot_take_failure(struct boot *boot)
+{
+	if (!boot->options.dump_dir)
+		return;
+	/* Frozen first, it is not let go behind the dump: there is nothing that could go on. */
+	freeze_and_say(boot);
+	if (vmm_is_frozen(boot->vmm))
+		dump_and_say(boot, "failure");
+}
+
 void boot_take_event(void *context, enum vmm_event event)
 {
 	struct boot *boot = context;

@@ -34,7 +34,8 @@ static bool ask(void *context, unsigned int party)
 	if (!is_vcpu(vmm, party))
 		return vblk_device_pause(device_of(vmm, party));
 	vmm_gate_close(&vmm->gate);
-	vmm_vcpu_kick(&vmm->vcpus[party]);
+	if (vmm->vcpus[party].started)
+		vmm_vcpu_kick(&vmm->vcpus[party]);
 	return true;
 }
 
@@ -44,7 +45,9 @@ static bool is_parked(void *context, unsigned int party)
 
 	if (!is_vcpu(vmm, party))
 		return vblk_device_is_paused(device_of(vmm, party));
-	return atomic_load_explicit(&vmm->vcpus[party].parked, memory_order_acquire);
+	/* A vCPU without a thread rests for good. */
+	return !vmm->vcpus[party].started ||
+	       atomic_load_explicit(&vmm->vcpus[party].parked, memory_order_acquire);
 }
 
 static void release(void *context, unsigned int party)
@@ -67,7 +70,7 @@ static int wait_for_acks(void *context, uint64_t timeout_ns, uint64_t *count)
 	struct vmm *vmm = context;
 	struct pollfd fds[] = {
 		{ .fd = vmm->gate.parked_fd, .events = POLLIN },
-		{ .fd = vmm->stop.fd, .events = POLLIN },
+		{ .fd = vmm->over ? -1 : vmm->stop.fd, .events = POLLIN },
 		{ .fd = vmm->call_off_fd, .events = POLLIN },
 	};
 

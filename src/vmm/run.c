@@ -271,6 +271,7 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 
 	for (unsigned int i = 0; i < vmm->vcpu_count; i++)
 		vmm_vcpu_join(&vmm->vcpus[i]);
+	vmm->over = true;
 	vmm_terminal_restore();
 	if (vmm->call_off_fd >= 0)
 		close(vmm->call_off_fd);

@@ -108,7 +108,7 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 /* NULL is ignored. */
 void vmm_destroy(struct vmm *vmm);
 
-/* --- For the event callback of vmm_run() --- */
+/* --- For the event callback of vmm_run(); what freezes and dumps also behind vmm_run() --- */
 
 /* How a freeze went. */
 struct vmm_freeze_report {
