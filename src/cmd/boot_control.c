@@ -179,6 +179,7 @@ int boot_control_open(struct boot *boot)
 		.ops = &ops,
 		.context = boot,
 		.parse_size = cmd_size_parse,
+		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
 	char message[MESSAGE_SIZE];
 	int ret;

@@ -166,6 +166,29 @@ static void test_a_broken_queue_is_told(void **state)
 	guest_destroy(&g);
 }
 
+/* Each queue is told for itself; those that the driver has not set up are not served. */
+/* Rules: D-INSPECT */
+static void test_queues_that_nobody_serves(void **state)
+{
+	struct guest_options options = inline_options;
+	struct vblk_queue_state queue = { .size = sizeof(queue) };
+	struct guest g;
+
+	(void)state;
+	options.device.queues = 3;
+	options.device.features = VBLK_FEATURES_ALL;
+	options.all_features = true;
+	guest_create_filled(&g, &options, 4096, 0xab);
+	guest_start(&g);
+	assert_int_equal(look(&g).queues, 3);
+	assert_true(look_at_queue(&g, NULL, 0).at_rest);
+	assert_int_equal(vblk_device_inspect_queue(g.device, 2, &queue), 0);
+	assert_false(queue.ready);
+	assert_false(queue.at_rest);
+	assert_int_equal(vblk_device_inspect_queue(g.device, 3, &queue), -EINVAL);
+	guest_destroy(&g);
+}
+
 /* Rings outside guest memory are no reason to fail. */
 /* Rules: D-INSPECT */
 static void test_rings_that_cannot_be_read(void **state)
@@ -219,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_what_waits_is_told_with_its_age),
 		cmocka_unit_test(test_a_worker_is_looked_at_while_it_rests),
 		cmocka_unit_test(test_a_broken_queue_is_told),
+		cmocka_unit_test(test_queues_that_nobody_serves),
 		cmocka_unit_test(test_rings_that_cannot_be_read),
 		cmocka_unit_test(test_sizes_of_other_versions),
 	};
