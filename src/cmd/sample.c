@@ -14,6 +14,7 @@
 #include "base/buckets.h"
 #include "base/clock.h"
 #include "control/protocol.h"
+#include "metrics/counters.h"
 
 static uint64_t read_number(const json_t *object, const char *name)
 {
@@ -79,10 +80,10 @@ void cmd_sample_read(const struct json_t *disk, struct cmd_sample *sample)
 	sample->capacity_bytes = read_number(disk, "capacity");
 	sample->connected = json_is_true(json_object_get(disk, "connected"));
 	sample->paused = json_is_true(json_object_get(disk, "paused"));
-	for (size_t i = 0; i < vblk_control_counter_count; i++) {
-		const uint64_t value = read_number(counters, vblk_control_counters[i].name);
+	for (size_t i = 0; i < vblk_metrics_counter_count; i++) {
+		const uint64_t value = read_number(counters, vblk_metrics_counters[i].name);
 
-		memcpy((char *)&sample->counters + vblk_control_counters[i].offset, &value,
+		memcpy((char *)&sample->counters + vblk_metrics_counters[i].offset, &value,
 		       sizeof(value));
 	}
 	sample->detail.size = sizeof(sample->detail);
@@ -136,8 +137,8 @@ static uint64_t failures(const struct cmd_sample *sample)
 /* No counter ever falls while a disk lives. */
 static bool is_older(const struct cmd_sample *before, const struct cmd_sample *now)
 {
-	for (size_t i = 0; i < vblk_control_counter_count; i++) {
-		const size_t offset = vblk_control_counters[i].offset;
+	for (size_t i = 0; i < vblk_metrics_counter_count; i++) {
+		const size_t offset = vblk_metrics_counters[i].offset;
 		uint64_t a, b;
 
 		if (offset == offsetof(struct vblk_metrics_snapshot, throttled_now))

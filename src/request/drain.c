@@ -519,7 +519,7 @@ enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_n
 	note_wake(drain);
 	result = serve(drain, wait_ns);
 	vblk_drain_interrupt(drain);
-	if (result == VBLK_DRAIN_DONE)
+	if (result == VBLK_DRAIN_DONE && !vblk_lease_is_revoked(&drain->lease))
 		note_sleep(drain);
 	return result;
 }
