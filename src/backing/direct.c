@@ -263,6 +263,29 @@ static ssize_t write_through(struct vblk_direct *direct, const struct iovec *iov
 	return n;
 }
 
+/* Whole blocks beside whole blocks; a block in part beside nobody. */
+static void lock_range(struct vblk_direct *direct, uint64_t offset, uint64_t bytes)
+{
+	uint32_t block = direct->alignment.offset;
+
+	if (is_multiple(offset, block) && is_multiple(bytes, block))
+		pthread_rwlock_rdlock(&direct->lock);
+	else
+		pthread_rwlock_wrlock(&direct->lock);
+}
+
+void vblk_direct_begin(struct vblk_direct *direct, uint64_t offset, uint64_t bytes)
+{
+	if (direct)
+		lock_range(direct, offset, bytes);
+}
+
+void vblk_direct_end(struct vblk_direct *direct)
+{
+	if (direct)
+		pthread_rwlock_unlock(&direct->lock);
+}
+
 ssize_t vblk_direct_pwritev(struct vblk_direct *direct, const struct iovec *iov, int count,
 			    uint64_t offset)
 {
@@ -271,10 +294,7 @@ ssize_t vblk_direct_pwritev(struct vblk_direct *direct, const struct iovec *iov,
 	bool whole = is_multiple(offset, block) && is_multiple(total, block);
 	ssize_t n;
 
-	if (whole)
-		pthread_rwlock_rdlock(&direct->lock);
-	else
-		pthread_rwlock_wrlock(&direct->lock);
+	lock_range(direct, offset, total);
 	if (whole && is_memory_aligned(direct, iov, count)) {
 		n = pwritev(direct->fd, iov, count, (off_t)offset);
 		n = n < 0 ? -errno : n;

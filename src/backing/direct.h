@@ -37,6 +37,14 @@ VBLK_MUST_USE ssize_t vblk_direct_preadv(struct vblk_direct *direct, const struc
 VBLK_MUST_USE ssize_t vblk_direct_pwritev(struct vblk_direct *direct, const struct iovec *iov,
 					  int count, uint64_t offset);
 
+/*
+ * Around anything else that changes so many bytes (at least 1) of the file, or its length: it does
+ * not happen while a block that it concerns in part is read, changed and written back. NULL: there
+ * is nothing to mind.
+ */
+void vblk_direct_begin(struct vblk_direct *direct, uint64_t offset, uint64_t bytes);
+void vblk_direct_end(struct vblk_direct *direct);
+
 /* Whether a call may be made on the file by somebody who knows nothing of all this. */
 bool vblk_direct_is_free(const struct vblk_direct *direct, const struct vblk_call *call);
 

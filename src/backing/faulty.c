@@ -284,6 +284,10 @@ static bool is_concerned(struct faulty *faulty, enum vblk_faulty_op op)
 	bool concerned = false;
 	uint64_t number;
 
+	if (!atomic_load(&faulty->has_rules)) {
+		atomic_fetch_add(&faulty->calls[op], 1);
+		return false;
+	}
 	pthread_mutex_lock(&faulty->lock);
 	number = atomic_load(&faulty->calls[op]) + 1;
 	for (size_t i = 0; i < faulty->rule_count && !concerned; i++)

@@ -83,16 +83,30 @@ static int file_sync(void *context)
 	return fdatasync(fd_of(context)) < 0 ? -errno : 0;
 }
 
+/*
+ * What a kernel does not know it calls by several names; a range is invalid to a block device if it
+ * is not one of whole blocks.
+ */
+static bool is_unsupported(int error)
+{
+	return error == ENOSYS || error == ENODEV || error == ENOTTY || error == EINVAL;
+}
+
 static int change_range(void *context, int mode, uint64_t offset, uint64_t bytes)
 {
+	const struct file *file = context;
+	int ret;
+
 	if (offset > INT64_MAX || bytes > INT64_MAX - offset)
 		return -EINVAL;
 	if (bytes == 0)
 		return 0; /* fallocate(2) refuses it */
-	if (fallocate(fd_of(context), mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) == 0)
-		return 0;
-	/* What a kernel does not know it calls by several names. */
-	return errno == ENOSYS || errno == ENODEV || errno == ENOTTY ? -EOPNOTSUPP : -errno;
+	vblk_direct_begin(file->direct, offset, bytes);
+	ret = fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
+	if (ret < 0)
+		ret = is_unsupported(errno) ? -EOPNOTSUPP : -errno;
+	vblk_direct_end(file->direct);
+	return ret;
 }
 
 static int file_discard(void *context, uint64_t offset, uint64_t bytes)
@@ -144,20 +158,30 @@ static int inspect(int fd, uint64_t *size)
 	return 0;
 }
 
-static int file_grow(void *context, uint64_t bytes)
+static int grow_to(int fd, uint64_t bytes)
 {
 	uint64_t size = 0;
+	int err = inspect(fd, &size);
+
+	if (err || bytes <= size)
+		return err;
+	/* A block device has no length that could be set. */
+	if (ftruncate(fd, (off_t)bytes) == 0)
+		return 0;
+	return errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+static int file_grow(void *context, uint64_t bytes)
+{
+	const struct file *file = context;
 	int err;
 
 	if (bytes > INT64_MAX)
 		return -EFBIG;
-	err = inspect(fd_of(context), &size);
-	if (err || bytes <= size)
-		return err;
-	/* A block device has no length that could be set. */
-	if (ftruncate(fd_of(context), (off_t)bytes) == 0)
-		return 0;
-	return errno == EINVAL ? -EOPNOTSUPP : -errno;
+	vblk_direct_begin(file->direct, 0, 1); /* a write at the end may be cutting it */
+	err = grow_to(file->fd, bytes);
+	vblk_direct_end(file->direct);
+	return err;
 }
 
 static int file_async_fd(void *context, const struct vblk_call *call)

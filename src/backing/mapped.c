@@ -60,9 +60,17 @@ static ssize_t mapped_preadv(void *context, const struct iovec *iov, int count, 
 {
 	const struct mapped *mapped = context;
 
+	ssize_t done, read;
+
 	if (offset >= mapped->size)
 		return vblk_backing_preadv(mapped->file, iov, count, offset);
-	return copy(mapped, iov, count, offset, TO_VECTORS);
+	done = copy(mapped, iov, count, offset, TO_VECTORS);
+	if (done >= 0)
+		return done;
+	/* A hole needs a page to be mapped, which a full file system does not have; to be read it
+	 * needs none. A file that was cut short has nothing here. */
+	read = vblk_backing_preadv(mapped->file, iov, count, offset);
+	return read > 0 ? read : done;
 }
 
 static ssize_t mapped_pwritev(void *context, const struct iovec *iov, int count, uint64_t offset)

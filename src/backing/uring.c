@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The ring. What was started and not submitted yet is also kept in a list of our own, in order: if
- * the kernel refuses to take it, its entries are made void, and whoever started the calls is told
- * that they were not made. Void entries are no-operations without an owner.
+ * the kernel refuses to take it, its entries are taken back, and whoever started the calls is told
+ * that they were not made. Without a thread of the kernel's own (SQPOLL) that looks at the ring, it
+ * does so only while we are in a submission.
  *
  * The disk's file is not registered with the ring. That would spare a look at the table of files
  * for each call; but the kernel takes its time over the end of a ring, also when the process is
@@ -102,18 +103,15 @@ static struct vblk_call *pop_unsent(struct uring *uring)
 	return call;
 }
 
-/* The entries that the kernel has not taken, oldest first, are those of the calls in our list. */
+/* The entries that the kernel has not taken are those of the calls in our list. */
 static void refuse_unsent(struct uring *uring)
 {
 	struct io_uring_sq *sq = &uring->ring.sq;
-	unsigned tail = sq->sqe_tail;
+	unsigned taken = __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 
-	for (unsigned at = tail - io_uring_sq_ready(&uring->ring); at != tail; at++) {
-		struct io_uring_sqe *sqe = &sq->sqes[at & *sq->kring_mask];
-
-		io_uring_prep_nop(sqe);
-		io_uring_sqe_set_data(sqe, NULL);
-	}
+	sq->sqe_head = taken;
+	sq->sqe_tail = taken;
+	__atomic_store_n(sq->ktail, taken, __ATOMIC_RELEASE);
 	while (uring->unsent) {
 		struct vblk_call *call = pop_unsent(uring);
 
@@ -153,15 +151,13 @@ static struct vblk_call *uring_reap(struct vblk_aio *aio)
 		uring->refused = call->next;
 		return call;
 	}
-	while (io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
-		call = io_uring_cqe_get_data(cqe);
-		if (call) /* the kernel should have waited itself where it says "again" */
-			call->result = cqe->res == -EAGAIN ? VBLK_CALL_NOT_MADE : cqe->res;
-		io_uring_cqe_seen(&uring->ring, cqe);
-		if (call)
-			return call;
-	}
-	return NULL;
+	if (io_uring_peek_cqe(&uring->ring, &cqe) != 0)
+		return NULL;
+	call = io_uring_cqe_get_data(cqe);
+	/* The kernel should have waited itself where it says "again". */
+	call->result = cqe->res == -EAGAIN ? VBLK_CALL_NOT_MADE : cqe->res;
+	io_uring_cqe_seen(&uring->ring, cqe);
+	return call;
 }
 
 static void uring_wait(struct vblk_aio *aio)

@@ -24,3 +24,17 @@ struct timespec vblk_deadline_after(uint32_t timeout_ms)
 	}
 	return when;
 }
+
+uint64_t vblk_clock_in_ms(uint32_t timeout_ms)
+{
+	return vblk_clock_now(NULL) + timeout_ms * VBLK_NSEC_PER_MSEC;
+}
+
+uint32_t vblk_clock_ms_until(uint64_t moment_ns)
+{
+	uint64_t now_ns = vblk_clock_now(NULL);
+
+	if (now_ns >= moment_ns)
+		return 0;
+	return (uint32_t)((moment_ns - now_ns + VBLK_NSEC_PER_MSEC - 1) / VBLK_NSEC_PER_MSEC);
+}

@@ -17,6 +17,13 @@ struct vblk_clock {
 /* Nanoseconds since some fixed moment; never goes backwards. */
 uint64_t vblk_clock_now(const struct vblk_clock *clock);
 
+/*
+ * For waits that share one deadline: a moment that many milliseconds from now, and how many are
+ * left until it, rounded up; 0 when it has passed. CLOCK_MONOTONIC.
+ */
+uint64_t vblk_clock_in_ms(uint32_t timeout_ms);
+uint32_t vblk_clock_ms_until(uint64_t moment_ns);
+
 /* The moment on CLOCK_MONOTONIC that is `timeout_ms` from now. */
 struct timespec vblk_deadline_after(uint32_t timeout_ms);
 

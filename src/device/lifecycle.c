@@ -65,26 +65,13 @@ static void report_loss(struct vblk_device *device, int error)
 		device->worker_lost(device->worker_lost_context, error);
 }
 
-/* Milliseconds until `deadline_ns` on CLOCK_MONOTONIC, rounded up. */
-static uint32_t milliseconds_until(uint64_t deadline_ns)
-{
-	static const struct vblk_clock clock;
-	uint64_t now_ns = vblk_clock_now(&clock);
-
-	if (now_ns >= deadline_ns)
-		return 0;
-	return (uint32_t)((deadline_ns - now_ns + VBLK_NSEC_PER_MSEC - 1) / VBLK_NSEC_PER_MSEC);
-}
-
 /*
  * All are told before one is waited for: they end while the slowest does, and when that one has
  * used up the time, a look at the others is enough.
  */
 void vblk_device_stop(struct vblk_device *device)
 {
-	static const struct vblk_clock clock;
-	uint64_t deadline_ns =
-		vblk_clock_now(&clock) + device->stop_timeout_ms * VBLK_NSEC_PER_MSEC;
+	uint64_t deadline_ns = vblk_clock_in_ms(device->stop_timeout_ms);
 	int error = 0;
 
 	device->paused = false;
@@ -92,7 +79,7 @@ void vblk_device_stop(struct vblk_device *device)
 		vblk_engine_ask_to_stop(device->queue[i].engine);
 	for (uint16_t i = 0; i < device->queue_count; i++) {
 		int ret =
-			vblk_engine_stop(device->queue[i].engine, milliseconds_until(deadline_ns));
+			vblk_engine_stop(device->queue[i].engine, vblk_clock_ms_until(deadline_ns));
 
 		if (ret < 0)
 			error = ret;

@@ -183,20 +183,23 @@ static void drain_if_due(struct vblk_worker *worker, const struct wakeup *wakeup
 }
 
 /*
- * Does what the control asks for. Before a rest or the end everything has to land. Returns whether
- * to end.
+ * Does what the control asks for, if it asks for a rest or the end; both are said under the lock
+ * that also sets `yield`, before we are woken. Everything has to land first. What that made room
+ * for nobody else will announce. Returns whether to end.
  */
 static bool obey(struct vblk_worker *worker)
 {
-	if (atomic_load(&worker->park->yield))
-		vblk_drain_settle(&worker->drain);
+	if (!atomic_load(&worker->park->yield))
+		return false;
+	worker->more = vblk_drain_settle(&worker->drain) || worker->more;
 	return vblk_park_here(worker->park, &worker->stop);
 }
 
 /* Returns 0 when it was told to stop, or why there is no going on. */
 static int serve(struct vblk_worker *worker)
 {
-	if (obey(worker))
+	/* Nothing is under way yet. */
+	if (vblk_park_here(worker->park, &worker->stop))
 		return 0;
 	for (;;) {
 		struct wakeup wakeup = wait_for_events(worker);
@@ -230,7 +233,7 @@ static void give_up(struct vblk_worker *worker, int error)
 	const struct vblk_drain_config *config = &worker->drain.config;
 	int ret = 0;
 
-	vblk_drain_settle(&worker->drain);
+	(void)vblk_drain_settle(&worker->drain);
 	vblk_log_emit(&config->disk->log, VBLK_LOG_ERROR, "worker cannot wait for events and ends",
 		      VBLK_FIELD_UINT("instance", config->disk->instance),
 		      VBLK_FIELD_UINT("queue", config->index), VBLK_FIELD_INT("error", error));

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 int vblk_metrics_create(struct vblk_metrics **metrics)
 {
 	struct vblk_metrics *made = aligned_alloc(VBLK_METRICS_ALIGN, sizeof(*made));
@@ -40,7 +42,7 @@ void vblk_metrics_unref(struct vblk_metrics *metrics)
 		return;
 	for (shard = atomic_load(&metrics->shards); shard; shard = next) {
 		next = shard->next;
-		free(shard);
+		vblk_pages_free(shard, sizeof(*shard));
 	}
 	free(metrics);
 }
@@ -65,7 +67,7 @@ struct vblk_metrics_shard *vblk_metrics_join(struct vblk_metrics *metrics)
 
 	if (shard)
 		return shard;
-	shard = calloc(1, sizeof(*shard));
+	shard = vblk_pages_alloc(sizeof(*shard));
 	if (!shard)
 		return NULL;
 	atomic_init(&shard->joined, true);

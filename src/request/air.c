@@ -8,7 +8,8 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
+
+#include "base/pages.h"
 
 static struct vblk_flight *from_call(struct vblk_call *call)
 {
@@ -17,7 +18,7 @@ static struct vblk_flight *from_call(struct vblk_call *call)
 
 int vblk_air_create(struct vblk_aio *aio, struct vblk_air **air)
 {
-	struct vblk_air *made = calloc(1, sizeof(*made));
+	struct vblk_air *made = vblk_pages_alloc(sizeof(*made));
 
 	if (!made) {
 		vblk_aio_destroy(aio);
@@ -33,13 +34,21 @@ void vblk_air_destroy(struct vblk_air *air)
 	if (!air)
 		return;
 	vblk_aio_destroy(air->aio);
-	free(air);
+	vblk_pages_free(air, sizeof(*air));
+}
+
+bool vblk_air_is_full(const struct vblk_air *air)
+{
+	return air->airborne == VBLK_AIR_MAX ||
+	       (air->airborne > 0 && air->bytes >= VBLK_AIR_BYTES_MAX);
 }
 
 struct vblk_flight *vblk_air_take(struct vblk_air *air)
 {
 	struct vblk_flight *flight = air->spare;
 
+	if (vblk_air_is_full(air))
+		return NULL;
 	if (flight)
 		air->spare = flight->next_spare;
 	else if (air->touched < VBLK_AIR_MAX)
@@ -49,6 +58,8 @@ struct vblk_flight *vblk_air_take(struct vblk_air *air)
 
 void vblk_air_give_back(struct vblk_air *air, struct vblk_flight *flight)
 {
+	air->bytes -= flight->charged;
+	flight->charged = 0;
 	flight->next_spare = air->spare;
 	air->spare = flight;
 }
@@ -57,6 +68,10 @@ bool vblk_air_launch(struct vblk_air *air, struct vblk_flight *flight)
 {
 	if (vblk_aio_start(air->aio, &flight->call) < 0)
 		return false;
+	if (flight->charged == 0) {
+		flight->charged = flight->request.data_len;
+		air->bytes += flight->charged;
+	}
 	flight->airborne = true;
 	air->airborne++;
 	air->unsent++;

@@ -21,9 +21,16 @@
  */
 #define VBLK_AIR_BATCH 16u
 
+/*
+ * How many bytes of requests are under way before no more are taken; one request may be longer. A
+ * stop waits for all of them, so they must not take a disk much longer than one long request does.
+ */
+#define VBLK_AIR_BYTES_MAX (16u << 20)
+
 struct vblk_air {
 	struct vblk_aio *aio; /* owned */
 	unsigned airborne;
+	uint64_t bytes;		   /* of all requests that have been airborne and are not over */
 	unsigned unsent;	   /* launched since the last submit */
 	struct vblk_flight *spare; /* given back, to be taken again */
 	unsigned touched;	   /* flights behind these were never taken */
@@ -36,8 +43,11 @@ VBLK_MUST_USE int vblk_air_create(struct vblk_aio *aio, struct vblk_air **air);
 /* Only while nothing is airborne. NULL is ignored. */
 void vblk_air_destroy(struct vblk_air *air);
 
-/* A flight for the next request; NULL: all are airborne. */
+/* A flight for the next request; NULL: so many are airborne that no more should be. */
 struct vblk_flight *vblk_air_take(struct vblk_air *air);
+
+/* Whether vblk_air_take would give none. */
+bool vblk_air_is_full(const struct vblk_air *air);
 
 /* It is not needed any more. */
 void vblk_air_give_back(struct vblk_air *air, struct vblk_flight *flight);

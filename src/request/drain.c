@@ -7,6 +7,7 @@
  * seen now, or the driver saw our wish and notifies.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,10 @@ static enum vblk_step cannot_pop(struct vblk_drain *drain, int error)
 {
 	if (vblk_drain_is_cut_off(drain))
 		return VBLK_STEP_BROKEN;
+	/* What was taken before the driver broke the queue is answered before it is told. */
+	(void)vblk_drain_settle(drain);
+	if (drain->poisoned)
+		return VBLK_STEP_BROKEN;
 	vblk_metrics_add_error(drain->config.disk->metrics, pop_reason(error));
 	vblk_drain_warn(drain, pop_failure(error),
 			VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
@@ -209,6 +214,9 @@ static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 	do {
 		if (air && vblk_air_launch(air, flight))
 			return VBLK_STEP_SERVED;
+		/* What was launched before must not wait for a call that is made here. */
+		if (air)
+			vblk_air_submit(air);
 		result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
 		vblk_timing_pass_time(&drain->timing);
 	} while (vblk_flight_next(&drain->io, flight, result));
@@ -290,10 +298,13 @@ static void land(struct vblk_drain *drain)
 
 		vblk_timing_landed(&drain->timing);
 		if (result == VBLK_CALL_NOT_MADE) {
+			vblk_drain_warn_limited(
+				drain, "io_uring did not take a call: it is made by the worker");
+			vblk_air_submit(air);
 			result = vblk_backing_perform(backing, &flight->call);
 			vblk_timing_pass_time(&drain->timing);
 		}
-		if (vblk_flight_next(&drain->io, flight, result))
+		if (vblk_flight_next(&drain->io, flight, result) && !drain->poisoned)
 			(void)fly(drain, flight);
 		else
 			(void)vblk_drain_conclude(drain, flight);
@@ -382,7 +393,8 @@ static enum vblk_drain_result look_again(struct vblk_drain *drain)
 				VBLK_FIELD_INT("error", ret));
 		(void)vblk_drain_poison(drain);
 	}
-	return ret > 0 ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
+	/* The ring does not know of heads that another has left behind. */
+	return ret > 0 || has_adopted(drain) ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;
 }
 
 static bool must_yield(const struct vblk_drain *drain)
@@ -418,6 +430,11 @@ static bool must_end(struct vblk_drain *drain)
 	return must_yield(drain) || is_overdue(drain);
 }
 
+static bool is_airborne(const struct vblk_drain *drain)
+{
+	return drain->config.air && drain->config.air->airborne > 0;
+}
+
 /* How many looks at the ring there are between two at the clock. */
 #define LOOKS 32
 
@@ -435,21 +452,21 @@ static bool linger(struct vblk_drain *drain)
 	uint64_t time_ns = drain->linger.now_ns;
 	uint64_t end_ns;
 
-	if (time_ns == 0 || (drain->config.air && drain->config.air->airborne > 0))
+	if (time_ns == 0 || is_airborne(drain))
 		return false;
 	vblk_drain_interrupt(drain);
 	end_ns = vblk_clock_now(clock) + time_ns;
 	for (uint64_t look = 0; look < time_ns / LOOK_NS; look++) {
-		if (vblk_queue_has_next(&drain->queue)) {
-			vblk_linger_hit(&drain->linger);
+		if (vblk_queue_has_next(&drain->queue))
 			return true;
-		}
-		if (look % LOOKS == LOOKS - 1 &&
-		    (must_yield(drain) || vblk_clock_now(clock) >= end_ns))
-			break;
 		vblk_relax();
+		if (look % LOOKS != LOOKS - 1)
+			continue;
+		if (must_yield(drain) || vblk_clock_now(clock) >= end_ns)
+			break;
+		/* The driver may be waiting for this very processor. */
+		sched_yield();
 	}
-	vblk_linger_miss(&drain->linger);
 	return false;
 }
 
@@ -481,7 +498,7 @@ static enum vblk_drain_result serve(struct vblk_drain *drain, uint64_t *wait_ns)
 			(void)enable_notifications(drain);
 			return VBLK_DRAIN_STALLED;
 		case VBLK_STEP_FULL: /* the next that lands brings us back */
-			if (drain->config.air->airborne == VBLK_AIR_MAX)
+			if (vblk_air_is_full(drain->config.air))
 				return VBLK_DRAIN_DONE;
 			break;
 		case VBLK_STEP_EMPTY:
@@ -519,7 +536,8 @@ enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_n
 	note_wake(drain);
 	result = serve(drain, wait_ns);
 	vblk_drain_interrupt(drain);
-	if (result == VBLK_DRAIN_DONE && !vblk_lease_is_revoked(&drain->lease))
+	if (result == VBLK_DRAIN_DONE && !is_airborne(drain) &&
+	    !vblk_lease_is_revoked(&drain->lease))
 		note_sleep(drain);
 	return result;
 }
@@ -530,12 +548,15 @@ void vblk_drain_land(struct vblk_drain *drain)
 	vblk_drain_interrupt(drain);
 }
 
-void vblk_drain_settle(struct vblk_drain *drain)
+bool vblk_drain_settle(struct vblk_drain *drain)
 {
 	struct vblk_air *air = drain->config.air;
+	bool waited = false;
 
 	while (air && air->airborne > 0) {
+		waited = true;
 		vblk_air_wait(air);
 		vblk_drain_land(drain);
 	}
+	return waited;
 }

@@ -179,7 +179,10 @@ static inline int vblk_drain_fd(const struct vblk_drain *drain)
 
 void vblk_drain_land(struct vblk_drain *drain);
 
-/* Waits until everything has landed, and brings it to the driver. As long as the disk takes. */
-void vblk_drain_settle(struct vblk_drain *drain);
+/*
+ * Waits until everything has landed, and brings it to the driver. As long as the disk takes.
+ * Returns whether there was something: then there is room again, and a run is due.
+ */
+bool vblk_drain_settle(struct vblk_drain *drain);
 
 #endif

@@ -23,7 +23,7 @@
 #define ZERO_BYTES 4096u
 #define ZERO_STEP  ((uint64_t)ZERO_BYTES * VBLK_IOVEC_MAX)
 
-static const uint8_t zeros[ZERO_BYTES];
+static const _Alignas(ZERO_BYTES) uint8_t zeros[ZERO_BYTES];
 
 static bool fail(struct vblk_flight *flight, int error)
 {

@@ -44,7 +44,8 @@ struct vblk_flight {
 	uint64_t offset; /* of the data on the disk */
 
 	/* For who has many of them (request/air.h). */
-	bool airborne; /* somebody else makes the call */
+	bool airborne;	  /* somebody else makes the call */
+	uint32_t charged; /* bytes of the request, once it has been airborne */
 	struct vblk_flight *next_spare;
 
 	/* DISCARD and WRITE_ZEROES: what is left of the range in hand. */

@@ -11,12 +11,7 @@ static void grow(struct vblk_linger *linger)
 	linger->now_ns = vblk_min_u64(longer, linger->max_ns);
 }
 
-void vblk_linger_hit(struct vblk_linger *linger)
-{
-	grow(linger);
-}
-
-void vblk_linger_miss(struct vblk_linger *linger)
+static void shrink(struct vblk_linger *linger)
 {
 	linger->now_ns /= 2;
 	if (linger->now_ns < VBLK_LINGER_MIN_NS)
@@ -36,4 +31,6 @@ void vblk_linger_wake(struct vblk_linger *linger, uint64_t now_ns)
 	linger->asleep = false;
 	if (now_ns - linger->asleep_since_ns <= linger->max_ns)
 		grow(linger);
+	else
+		shrink(linger);
 }

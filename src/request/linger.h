@@ -3,10 +3,9 @@
  * How long to look at an empty ring before going to sleep.
  *
  * Waking a thread costs more than a small request, so a drain that expects the next one soon does
- * better to wait for it awake. It expects what it saw: the time grows when a request came while we
- * looked, or so soon after we had gone to sleep that we should have looked, and shrinks to nothing
- * when none came. A queue that falls idle therefore costs a few looks, once, and then no processor
- * at all.
+ * better to wait for it awake. It expects what it saw: after a sleep that was so short that we
+ * should have looked longer, the time grows; after a longer one it shrinks, in the end to nothing.
+ * A queue that falls idle costs a few looks, once, and then no processor at all.
  *
  * A pure part: it is told what happened and when.
  */
@@ -29,12 +28,6 @@ static inline void vblk_linger_init(struct vblk_linger *linger, uint64_t max_ns)
 {
 	*linger = (struct vblk_linger){ .max_ns = max_ns };
 }
-
-/* We looked, and a request came. */
-void vblk_linger_hit(struct vblk_linger *linger);
-
-/* We looked, and none came. */
-void vblk_linger_miss(struct vblk_linger *linger);
 
 /* The drain ends, at this time, because the ring is empty. */
 void vblk_linger_sleep(struct vblk_linger *linger, uint64_t now_ns);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* What every export can do; MQ is said by the number of queues. */
@@ -90,12 +91,13 @@ void vblk_vhost_session_close_backend(struct vblk_vhost_session *session)
 void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session)
 {
 	struct vblk_vhost_export *export = session->export;
+	uint64_t deadline_ns = vblk_clock_in_ms(export->stop_timeout_ms);
 
-	/* All are told before any is waited for: what they have in hand ends at the same time. */
+	/* All are told before any is waited for: they end while the slowest does. */
 	for (uint16_t i = 0; i < export->queues; i++)
 		vblk_vhost_ring_ask_to_stop(&export->ring[i]);
 	for (uint16_t i = 0; i < export->queues; i++)
-		vblk_vhost_ring_stop(&export->ring[i], export->stop_timeout_ms);
+		vblk_vhost_ring_stop(&export->ring[i], vblk_clock_ms_until(deadline_ns));
 }
 
 int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const char **reason)

@@ -17,7 +17,7 @@ static int late_start(struct vblk_aio *aio, struct vblk_call *call)
 {
 	struct late_aio *late = from_base(aio);
 
-	if (late->refuse)
+	if (late->refuse || (late->refuse_after && late->started == late->refuse_after))
 		return -EAGAIN;
 	assert_true(late->unsent_count < LATE_MAX);
 	late->unsent[late->unsent_count++] = call;

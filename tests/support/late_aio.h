@@ -19,11 +19,12 @@
 struct late_aio {
 	struct vblk_aio base;
 	struct vblk_backing *backing;
-	bool hold;	  /* calls wait for late_aio_land; else they are made at the submit */
-	bool refuse;	  /* no call is taken */
-	bool lose;	  /* what is submitted comes back as not made */
-	unsigned submits; /* that had something to submit */
-	unsigned started; /* calls taken, ever */
+	bool hold;	       /* calls wait for late_aio_land; else they are made at the submit */
+	unsigned refuse_after; /* so many calls are taken, and no more; 0: all */
+	bool refuse;	       /* no call is taken */
+	bool lose;	       /* what is submitted comes back as not made */
+	unsigned submits;      /* that had something to submit */
+	unsigned started;      /* calls taken, ever */
 	unsigned waits;
 	struct vblk_call *unsent[LATE_MAX];
 	unsigned unsent_count;

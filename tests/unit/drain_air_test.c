@@ -216,7 +216,7 @@ static void test_calls_that_were_not_made_are_made_here(void **state)
 	end(&rig);
 }
 
-/* D-HEAD holds for heads that are airborne. What lands in a poisoned queue is not published. */
+/* D-HEAD holds for heads that are airborne; what was taken before the breach is answered. */
 static void test_D_HEAD_of_a_request_under_way(void **state)
 {
 	uint16_t head;
@@ -230,10 +230,77 @@ static void test_D_HEAD_of_a_request_under_way(void **state)
 	guest_offer(&rig.bare.guest, head);
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
 	assert_true(rig.bare.drain.poisoned);
+	expect_all_read(&rig, 1);
+	end(&rig);
+}
+
+/* In strict mode a request without an answer poisons, and then nothing more is published. */
+static void test_what_lands_in_a_poisoned_queue_is_not_published(void **state)
+{
+	const struct guest_options options = {
+		.device.on_undeliverable = VBLK_UNDELIVERABLE_NEEDS_RESET,
+	};
+	const struct guest_desc no_status = { GUEST_HEADER, 16, 0 };
+	struct rig rig;
+
+	(void)state;
+	begin_on(&rig, &options, disk_create(DISK_SIZE, FILL));
+	rig.late->hold = true;
+	guest_request_at(&rig.bare.guest, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
+	guest_offer(&rig.bare.guest, guest_chain(&rig.bare.guest, &no_status, 1));
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_true(rig.bare.drain.poisoned);
 	late_aio_land(rig.late, 0);
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
 	assert_int_equal(rig.late->landed_count, 0);
 	assert_int_equal(guest_used_idx(&rig.bare.guest), 0);
+	end(&rig);
+}
+
+/* A call that is made by the worker may take long: those before it are handed over first. */
+static void look_at_disk(void *context)
+{
+	const struct rig *rig = context;
+
+	assert_int_equal(rig->late->unsent_count, 0);
+}
+
+static void test_calls_made_here_hold_back_no_others(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin_on(&rig, NULL, disk_create_hooked(DISK_SIZE, FILL, look_at_disk, &rig));
+	rig.late->hold = true;
+	rig.late->refuse_after = 9;
+	for (unsigned i = 0; i < 10; i++)
+		guest_request_at(&rig.bare.guest, i, VIRTIO_BLK_T_IN, i, SECTOR);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(rig.late->under_way_count, 9);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 1);
+	end(&rig);
+}
+
+/* A stop waits for what is airborne, so that is no more than one long request, or some. */
+static void test_few_bytes_are_airborne(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin(&rig);
+	rig.late->hold = true;
+	rig.bare.drain.config.air->bytes = VBLK_AIR_BYTES_MAX - SECTOR;
+	for (unsigned i = 0; i < 3; i++)
+		guest_request_at(&rig.bare.guest, i, VIRTIO_BLK_T_IN, i, SECTOR);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(rig.late->under_way_count, 1);
+	rig.bare.drain.config.air->bytes = SECTOR;
+	assert_true(vblk_drain_settle(&rig.bare.drain));
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	(void)vblk_drain_settle(&rig.bare.drain);
+	expect_all_read(&rig, 3);
+	assert_int_equal(rig.bare.drain.config.air->bytes, 0);
+	assert_false(vblk_drain_settle(&rig.bare.drain));
 	end(&rig);
 }
 
@@ -310,6 +377,9 @@ int main(void)
 		cmocka_unit_test(test_calls_that_nobody_takes_are_made_here),
 		cmocka_unit_test(test_calls_that_were_not_made_are_made_here),
 		cmocka_unit_test(test_D_HEAD_of_a_request_under_way),
+		cmocka_unit_test(test_what_lands_in_a_poisoned_queue_is_not_published),
+		cmocka_unit_test(test_calls_made_here_hold_back_no_others),
+		cmocka_unit_test(test_few_bytes_are_airborne),
 		cmocka_unit_test(test_what_lands_after_the_lease_was_taken_is_not_published),
 		cmocka_unit_test(test_what_is_airborne_lands_while_the_next_waits_for_tokens),
 		cmocka_unit_test(test_settling_waits_for_all_and_tells_the_driver),

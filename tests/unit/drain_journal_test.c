@@ -688,9 +688,40 @@ static void test_D_JOURNAL_an_engine_without_descriptors_says_so_once(void **sta
 	end(&rig);
 }
 
+static void take_long(void *context)
+{
+	struct rig *rig = context;
+
+	rig->bare.guest.now_ns += 200000;
+}
+
+static void bound_batches(struct vblk_drain_config *config)
+{
+	config->batch_ns = 100000;
+}
+
+/* A run that ends early has not forgotten them, although the ring has nothing more to offer. */
+static void test_what_was_in_flight_is_served_over_several_runs(void **state)
+{
+	struct rig rig;
+	uint64_t wait_ns;
+
+	(void)state;
+	begin_on(&rig, NULL, disk_create_hooked(DISK_SIZE, 0, take_long, &rig));
+	restart(&rig, bound_batches);
+	rig.ended = 0;
+	for (unsigned i = 0; i < 3; i++)
+		leave(&rig, ask(&rig, i));
+	while (vblk_drain_run(&rig.bare.drain, &wait_ns) == VBLK_DRAIN_MORE)
+		;
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 3);
+	end(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_was_in_flight_is_served_over_several_runs),
 		cmocka_unit_test(test_entries_are_made_around_publishing),
 		cmocka_unit_test(test_a_request_is_claimed_before_it_is_carried_out),
 		cmocka_unit_test(test_what_was_in_flight_is_served_first_and_in_order),

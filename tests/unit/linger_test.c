@@ -14,6 +14,13 @@
 #define MAX_NS	  50000u
 #define DISK_SIZE 4096u
 
+static void sleep_for(struct vblk_linger *linger, uint64_t time_ns)
+{
+	vblk_linger_sleep(linger, 1000);
+	vblk_linger_wake(linger, 1000 + time_ns);
+}
+
+/* Gaps of any length below the bound: the time grows until it spans them. */
 static void test_grows_to_its_bound_and_shrinks_to_nothing(void **state)
 {
 	struct vblk_linger linger;
@@ -22,12 +29,12 @@ static void test_grows_to_its_bound_and_shrinks_to_nothing(void **state)
 	vblk_linger_init(&linger, MAX_NS);
 	assert_int_equal(linger.now_ns, 0);
 	for (unsigned i = 0; i < 10; i++)
-		vblk_linger_hit(&linger);
+		sleep_for(&linger, MAX_NS / 2);
 	assert_int_equal(linger.now_ns, MAX_NS);
-	vblk_linger_miss(&linger);
+	sleep_for(&linger, MAX_NS + 1);
 	assert_int_equal(linger.now_ns, MAX_NS / 2);
 	for (unsigned i = 0; i < 3; i++)
-		vblk_linger_miss(&linger);
+		sleep_for(&linger, MAX_NS + 1);
 	assert_int_equal(linger.now_ns, 0);
 }
 
@@ -55,7 +62,6 @@ static void test_without_a_bound_it_never_looks(void **state)
 
 	(void)state;
 	vblk_linger_init(&linger, 0);
-	vblk_linger_hit(&linger);
 	vblk_linger_sleep(&linger, 1);
 	vblk_linger_wake(&linger, 1);
 	assert_int_equal(linger.now_ns, 0);
@@ -84,7 +90,7 @@ static void begin(struct rig *rig, uint64_t tick_ns)
 	bare_drain_create(&rig->bare, NULL, disk_create(DISK_SIZE, 0));
 	rig->bare.drain.config.disk->clock = (struct vblk_clock){ read_clock, rig };
 	vblk_linger_init(&rig->bare.drain.linger, MAX_NS);
-	vblk_linger_hit(&rig->bare.drain.linger);
+	sleep_for(&rig->bare.drain.linger, 0);
 }
 
 /* The answer that is there is announced first: the driver may be waiting for nothing else. */
@@ -111,7 +117,6 @@ static void test_gives_up_in_time(void **state)
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
 	/* The start, four that took a microsecond each, and the time of going to sleep. */
 	assert_int_equal(rig.looks, 1 + VBLK_LINGER_MIN_NS / 1000 + 1);
-	assert_int_equal(rig.bare.drain.linger.now_ns, 0);
 	rig.looks = 0;
 	rig.bare.guest.now_ns += MAX_NS;
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
@@ -127,7 +132,7 @@ static void test_a_clock_that_stands_still(void **state)
 	(void)state;
 	begin(&rig, 0);
 	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
-	assert_int_equal(rig.bare.drain.linger.now_ns, 0);
+	assert_true(rig.looks < VBLK_LINGER_MIN_NS);
 	bare_drain_destroy(&rig.bare);
 }
 

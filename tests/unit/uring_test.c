@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,14 +25,22 @@
 
 /* The linker puts this in the place of the library's (--wrap). */
 static int submit_error;
+static bool submit_one; /* the kernel takes one entry only, once */
 
 int __real_io_uring_submit(struct io_uring *ring);
 int __wrap_io_uring_submit(struct io_uring *ring);
 int __wrap_io_uring_submit(struct io_uring *ring)
 {
+	if (submit_one) {
+		submit_one = false;
+		ring->sq.sqe_head = ring->sq.sqe_tail;
+		__atomic_store_n(ring->sq.ktail, ring->sq.sqe_tail, __ATOMIC_RELEASE);
+		return (int)syscall(SYS_io_uring_enter, ring->ring_fd, 1, 0, 0, NULL, 0);
+	}
 	return submit_error ? submit_error : __real_io_uring_submit(ring);
 }
 #else
+static bool submit_one;
 static int submit_error; /* nobody looks: every test here is skipped */
 #endif
 
@@ -270,6 +279,52 @@ static void test_calls_that_the_kernel_refuses(void **state)
 	end(&rig);
 }
 
+/* However often it refuses: later calls find room, and each comes back once. */
+static void test_the_ring_lives_on_after_refusals(void **state)
+{
+	uint8_t in[ENTRIES][512];
+	struct iovec vec[ENTRIES];
+	struct vblk_call call[ENTRIES];
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		vec[i] = (struct iovec){ in[i], 512 };
+		call[i] = (struct vblk_call){ .op = VBLK_CALL_PREADV,
+					      .iov = &vec[i],
+					      .count = 1,
+					      .offset = i * 512,
+					      .bytes = 512 };
+	}
+	submit_error = -EAGAIN;
+	for (unsigned i = 0; i < 3 * ENTRIES; i++) {
+		assert_int_equal(vblk_aio_start(rig.aio, &call[0]), 0);
+		vblk_aio_submit(rig.aio);
+		assert_ptr_equal(vblk_aio_reap(rig.aio), &call[0]);
+	}
+	submit_error = 0;
+	/* One is taken, then the rest is refused. */
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vblk_aio_start(rig.aio, &call[i]), 0);
+	submit_one = true;
+	submit_error = -EAGAIN;
+	vblk_aio_submit(rig.aio);
+	submit_error = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct vblk_call *over = wait_for_one(&rig);
+
+		assert_true(over == &call[0] ? over->result == 512
+					     : over->result == VBLK_CALL_NOT_MADE);
+	}
+	for (unsigned i = 0; i < ENTRIES; i++)
+		assert_int_equal(vblk_aio_start(rig.aio, &call[i]), 0);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		assert_int_equal(wait_for_one(&rig)->result, 512);
+	assert_null(vblk_aio_reap(rig.aio));
+	end(&rig);
+}
+
 static void test_a_disk_that_is_no_file(void **state)
 {
 	struct vblk_backing *memory = disk_create(4096, 0);
@@ -290,6 +345,7 @@ int main(void)
 		cmocka_unit_test(test_a_full_ring),
 		cmocka_unit_test(test_faults_are_made_by_the_injector),
 		cmocka_unit_test(test_calls_that_the_kernel_refuses),
+		cmocka_unit_test(test_the_ring_lives_on_after_refusals),
 		cmocka_unit_test(test_a_disk_that_is_no_file),
 	};
 
