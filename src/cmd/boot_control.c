@@ -39,6 +39,7 @@ static void get_stats(void *context, unsigned int disk, struct vblk_control_disk
 	state->paused = now.paused && vmm_disk_is_held(((struct boot *)context)->vmm, disk);
 	state->throttle = now.throttle;
 	vblk_metrics_read(vblk_device_metrics(device), &state->counters);
+	state->metrics = vblk_device_metrics(device);
 }
 
 static int set_throttle(void *context, unsigned int disk, const struct vblk_throttle *throttle,

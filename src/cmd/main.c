@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,8 @@ int main(int argc, char **argv)
 	int status = CMD_OK;
 
 	fill_standard_descriptors();
+	/* A file that may not become longer is an error of the call that writes it. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2) {
 		cmd_complain(NULL, "no command given: see 'vblk --help'");
 		return CMD_BAD_INPUT;

@@ -111,6 +111,20 @@ VBLK_MUST_USE int vblk_memory_copy_out(struct vblk_memory_view *view, uint64_t a
 				       const void *from, uint64_t length);
 
 /*
+ * Fuzzers play a guest that changes a byte as soon as it was read: where they are built, they are
+ * told of each read that does not go through vblk_memory_copy_in.
+ */
+#ifdef VBLK_WATCH_FETCHES
+void vblk_memory_fetched(uint64_t address, uint64_t length);
+#else
+static inline void vblk_memory_fetched(uint64_t address, uint64_t length)
+{
+	(void)address;
+	(void)length;
+}
+#endif
+
+/*
  * As vblk_memory_copy_in for 16 bytes, in the order in which they lie there. The usual structure of
  * the protocol is aligned and lies where the last one did: two loads.
  */
@@ -125,6 +139,7 @@ VBLK_MUST_USE static inline int vblk_memory_copy_in_16(struct vblk_memory_view *
 	words = (const uint64_t *)(const void *)(region->host + (address - region->start));
 	to[0] = __atomic_load_n(&words[0], __ATOMIC_RELAXED);
 	to[1] = __atomic_load_n(&words[1], __ATOMIC_RELAXED);
+	vblk_memory_fetched(address, 16);
 	return 0;
 }
 

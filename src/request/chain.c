@@ -69,6 +69,7 @@ VBLK_ALWAYS_INLINE bool read_words(struct walk *walk, uint64_t words[2])
 	at = walk->host + 2 * (size_t)walk->index;
 	words[0] = le64toh(__atomic_load_n(&at[0], __ATOMIC_RELAXED));
 	words[1] = le64toh(__atomic_load_n(&at[1], __ATOMIC_RELAXED));
+	vblk_memory_fetched(walk->table + walk->index * DESC_SIZE, DESC_SIZE);
 	return true;
 }
 

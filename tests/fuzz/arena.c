@@ -297,6 +297,11 @@ void arena_fetched(enum side side, uint64_t address, uint64_t length)
  * The linker puts these two around the device's reads of descriptors and headers.
  * NOLINTBEGIN(cert-dcl51-cpp): the names are the linker's.
  */
+void vblk_memory_fetched(uint64_t address, uint64_t length)
+{
+	arena_fetched(REAL, address, length);
+}
+
 int __real_vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,
 			       uint64_t length);
 int __wrap_vblk_memory_copy_in(struct vblk_memory_view *view, void *to, uint64_t address,

@@ -16,7 +16,7 @@
  * A trap is a hostile guest on another processor: as soon as a side has fetched the byte at its
  * address through vblk_memory_copy_in (by which descriptors and headers are read), the byte
  * changes. Whoever reads it again sees something else. Programs are linked with
- * --wrap=vblk_memory_copy_in, and the model calls arena_fetched.
+ * --wrap=vblk_memory_copy_in and by vblk_memory_fetched, and the model calls arena_fetched.
  *
  * One thread. Everything is there once per process.
  */
