@@ -242,7 +242,7 @@ static void wait_for_front_end(struct vblk_vhost_server *server)
 static void disconnect(struct vblk_vhost_server *server)
 {
 	unwatch(server, server->session.channel.fd);
-	vblk_vhost_session_close(&server->session);
+	vblk_vhost_session_leave(&server->session);
 	server->connected = false;
 	(void)set_timer(server, 0);
 	wait_for_front_end(server);

@@ -63,11 +63,23 @@ bool vblk_vhost_session_has_run(const struct vblk_vhost_session *session)
 	return has_run;
 }
 
-void vblk_vhost_session_close(struct vblk_vhost_session *session)
+/* All are told before any is waited for: they end while the slowest does. */
+static void stop_rings_within(struct vblk_vhost_session *session, uint32_t timeout_ms)
+{
+	struct vblk_vhost_export *export = session->export;
+	uint64_t deadline_ns = vblk_clock_in_ms(timeout_ms);
+
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_ask_to_stop(&export->ring[i]);
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_stop(&export->ring[i], vblk_clock_ms_until(deadline_ns));
+}
+
+static void close_within(struct vblk_vhost_session *session, uint32_t timeout_ms)
 {
 	struct vblk_vhost_export *export = session->export;
 
-	vblk_vhost_session_stop_rings(session);
+	stop_rings_within(session, timeout_ms);
 	for (uint16_t i = 0; i < export->queues; i++)
 		vblk_vhost_ring_close(&export->ring[i]);
 	vblk_vhost_guest_memory_clear(&session->memory);
@@ -77,6 +89,20 @@ void vblk_vhost_session_close(struct vblk_vhost_session *session)
 	session->inflight = NULL;
 	vblk_vhost_session_close_backend(session);
 	vblk_vhost_channel_close(&session->channel);
+}
+
+void vblk_vhost_session_close(struct vblk_vhost_session *session)
+{
+	close_within(session, session->export->stop_timeout_ms);
+}
+
+void vblk_vhost_session_leave(struct vblk_vhost_session *session)
+{
+	uint32_t patience_ms = session->export->stop_timeout_ms;
+
+	if (patience_ms > VBLK_VHOST_LEAVE_MS)
+		patience_ms = VBLK_VHOST_LEAVE_MS;
+	close_within(session, patience_ms);
 }
 
 void vblk_vhost_session_close_backend(struct vblk_vhost_session *session)
@@ -90,14 +116,7 @@ void vblk_vhost_session_close_backend(struct vblk_vhost_session *session)
 
 void vblk_vhost_session_stop_rings(struct vblk_vhost_session *session)
 {
-	struct vblk_vhost_export *export = session->export;
-	uint64_t deadline_ns = vblk_clock_in_ms(export->stop_timeout_ms);
-
-	/* All are told before any is waited for: they end while the slowest does. */
-	for (uint16_t i = 0; i < export->queues; i++)
-		vblk_vhost_ring_ask_to_stop(&export->ring[i]);
-	for (uint16_t i = 0; i < export->queues; i++)
-		vblk_vhost_ring_stop(&export->ring[i], vblk_clock_ms_until(deadline_ns));
+	stop_rings_within(session, session->export->stop_timeout_ms);
 }
 
 int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const char **reason)

@@ -72,8 +72,16 @@ struct vblk_vhost_answer {
 VBLK_MUST_USE int vblk_vhost_session_open(struct vblk_vhost_session *session,
 					  struct vblk_vhost_export *export, int fd);
 
-/* Stops the rings, within the stop timeout of each, and forgets the front end. */
+/* Stops the rings, all within the stop timeout, and forgets the front end. */
 void vblk_vhost_session_close(struct vblk_vhost_session *session);
+
+/*
+ * The same when the front end has gone of itself. Nobody waits for the rings any more, but others
+ * wait for this thread: whoever hangs in the disk is given up sooner. The next front end's rings
+ * start when he has ended.
+ */
+#define VBLK_VHOST_LEAVE_MS 1000u
+void vblk_vhost_session_leave(struct vblk_vhost_session *session);
 
 /*
  * Serves what has arrived, at most `most` messages. Returns 1 if there may be more; 0 if not;
