@@ -11,6 +11,7 @@
 #include "backing/faulty.h"
 #include "cmd/fault_spec.h"
 #include "cmd/size.h"
+#include "device/device.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static void get_stats(void *context, unsigned int disk, struct vblk_control_disk
 	state->throttle = now.throttle;
 	vblk_metrics_read(vblk_device_metrics(device), &state->counters);
 	state->metrics = vblk_device_metrics(device);
+	state->workers_abandoned = vblk_disk_abandoned(device->disk);
 }
 
 static int set_throttle(void *context, unsigned int disk, const struct vblk_throttle *throttle,

@@ -294,8 +294,12 @@ static void *worker_main(void *argument)
 	detached = worker->detached;
 	pthread_cond_signal(&worker->ended_cond);
 	pthread_mutex_unlock(&worker->lock);
-	if (detached)
+	if (detached) {
+		/* Its last call has returned; the drain tells of its end behind this. */
+		atomic_fetch_sub_explicit(&worker->drain.config.disk->abandoned, 1,
+					  memory_order_release);
 		worker_free(worker);
+	}
 	return NULL;
 }
 
@@ -490,6 +494,7 @@ static bool cut_off(struct vblk_worker *worker)
 	ended = worker->ended;
 	if (!ended) {
 		worker->detached = true;
+		atomic_fetch_add_explicit(&config->disk->abandoned, 1, memory_order_relaxed);
 		pthread_detach(worker->thread);
 	}
 	pthread_mutex_unlock(&worker->lock);

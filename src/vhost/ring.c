@@ -75,8 +75,6 @@ static void drain_ended(void *context, const struct vblk_drain *drain)
 		life->next_avail = vblk_drain_next_avail(drain);
 		life->poisoned = drain->poisoned;
 	}
-	if (life->abandoned)
-		atomic_fetch_sub_explicit(&life->disk->abandoned, 1, memory_order_release);
 	/* An event that cannot be told is noticed with the next message. */
 	if (life->abandoned && life->event_fd >= 0)
 		(void)!vblk_eventfd_signal(life->event_fd);
@@ -88,10 +86,7 @@ static void drain_ended(void *context, const struct vblk_drain *drain)
 static void life_abandon(struct vblk_vhost_ring_life *life)
 {
 	pthread_mutex_lock(&life->lock);
-	if (!life->ended) {
-		life->abandoned = true;
-		atomic_fetch_add_explicit(&life->disk->abandoned, 1, memory_order_relaxed);
-	}
+	life->abandoned = !life->ended;
 	pthread_mutex_unlock(&life->lock);
 	if (life->lost)
 		life->lost(life->lost_context, -ETIMEDOUT);

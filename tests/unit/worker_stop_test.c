@@ -179,7 +179,9 @@ static void test_D_HOLE_7_abandoned_worker_touches_nothing(void **state)
 
 		start(&h, &plain, &places[i].rule, 1, places[i].type);
 		guest_set_status(&h.g, 0);
+		assert_int_equal(vblk_disk_abandoned(h.g.device->disk), 1);
 		release(&h);
+		assert_int_equal(vblk_disk_abandoned(h.g.device->disk), 0);
 		expect_answer(&h.g, GUEST_SENTINEL, 0);
 		assert_int_equal(guest_used_elem(&h.g, 0).len, 0);
 		/* As the drain left it when it took the request. */
