@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "cmd/ctl_record.h"
 #include "cmd/ctl_stats.h"
+#include "cmd/nearest.h"
 #include "cmd/options.h"
 #include "cmd/plot.h"
 #include "cmd/size.h"
@@ -479,6 +480,22 @@ static int run_request(const struct ctl *ctl, size_t i)
 	return status;
 }
 
+static int unknown_command(const char *command)
+{
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
+
+	cmd_nearest_begin(&nearest, command);
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
+		cmd_nearest_offer(&nearest, commands[i].name);
+	cmd_nearest_offer(&nearest, "record");
+	cmd_complain(NAME,
+		     "unknown command '%s'%s stats, throttle, pause, resume, resize, fault, "
+		     "quit, freeze, thaw, dump and record are known",
+		     command, cmd_nearest_hint(&nearest, "", NULL, hint));
+	return CMD_BAD_INPUT;
+}
+
 static int run(const struct ctl *ctl)
 {
 	const bool records = strcmp(ctl->command, "record") == 0;
@@ -488,11 +505,7 @@ static int run(const struct ctl *ctl)
 	while (i < VBLK_ARRAY_SIZE(commands) && strcmp(ctl->command, commands[i].name) != 0)
 		i++;
 	if (i == VBLK_ARRAY_SIZE(commands) && !records) {
-		cmd_complain(NAME,
-			     "unknown command '%s': stats, throttle, pause, resume, resize, fault, "
-			     "quit, freeze, thaw, dump and record are known",
-			     ctl->command);
-		return CMD_BAD_INPUT;
+		return unknown_command(ctl->command);
 	}
 	status = check_options(ctl);
 	if (status)

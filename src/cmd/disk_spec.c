@@ -12,6 +12,7 @@
 #include "cmd/cpu_list.h"
 #include "cmd/fault_spec.h"
 #include "cmd/message.h"
+#include "cmd/nearest.h"
 #include "cmd/size.h"
 #include "cmd/template_spec.h"
 #include <errno.h>
@@ -222,15 +223,21 @@ static const struct key keys[] = {
 
 static int unknown_key(const char *name, const struct cmd_message *message)
 {
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
 	char list[256] = "";
 	size_t used = 0;
 
+	cmd_nearest_begin(&nearest, name);
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(keys); i++)
+		cmd_nearest_offer(&nearest, keys[i].name);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(keys) && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
 					 keys[i].name);
-	return cmd_message_set(
-		message, "unknown key '%s': the keys are %s (a comma in a value is written twice)",
-		name, list);
+	return cmd_message_set(message,
+			       "unknown key '%s'%s the keys are %s (a comma in a value is written "
+			       "twice)",
+			       name, cmd_nearest_hint(&nearest, "", NULL, hint), list);
 }
 
 static int parse_number(const struct key *key, const char *value, uint64_t *number,

@@ -6,6 +6,7 @@
 #include "cmd/fault_spec.h"
 
 #include "base/checked.h"
+#include "cmd/nearest.h"
 #include "cmd/size.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -101,13 +102,19 @@ static const char *list_names(const struct name *names, size_t count, char list[
 
 static int unknown_word(const char *text, const struct cmd_message *message)
 {
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
 	char list[LIST_SIZE] = "";
 	size_t used = 0;
 
+	cmd_nearest_begin(&nearest, text);
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(words); i++)
+		cmd_nearest_offer(&nearest, words[i].name);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(words) && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s%s", i ? ", " : "",
 					 words[i].name, words[i].kind == WORD_BARE ? "" : "=");
-	return cmd_message_set(message, "unknown word '%s': the words are %s", text, list);
+	return cmd_message_set(message, "unknown word '%s'%s the words are %s", text,
+			       cmd_nearest_hint(&nearest, "", NULL, hint), list);
 }
 
 static int parse_error(const char *value, uint64_t *number, const struct cmd_message *message)
@@ -206,17 +213,28 @@ static int take_word(struct reading *reading, char *text)
 			   reading->message);
 }
 
+static int unknown_operation(const char *text, const struct cmd_message *message)
+{
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
+	char list[LIST_SIZE];
+
+	cmd_nearest_begin(&nearest, text);
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(operations); i++)
+		cmd_nearest_offer(&nearest, operations[i].name);
+	return cmd_message_set(message,
+			       "unknown operation '%s'%s a rule begins with one of %s, as in "
+			       "write:error=EIO:every=50",
+			       text, cmd_nearest_hint(&nearest, "", NULL, hint),
+			       list_names(operations, VBLK_ARRAY_SIZE(operations), list));
+}
+
 static int take_operation(struct reading *reading, const char *text)
 {
-	char list[LIST_SIZE];
 	unsigned int op;
 
 	if (!find_name(operations, VBLK_ARRAY_SIZE(operations), text, &op))
-		return cmd_message_set(
-			reading->message,
-			"unknown operation '%s': a rule begins with one of %s, as in "
-			"write:error=EIO:every=50",
-			text, list_names(operations, VBLK_ARRAY_SIZE(operations), list));
+		return unknown_operation(text, reading->message);
 	reading->rule->op = (enum vblk_faulty_op)op;
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "cmd/image.h"
 
 #include "base/checked.h"
+#include "cmd/nearest.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,8 +39,10 @@ static void print_help(void)
 	     "A disk of one's own from a template, gone with the process, is template=FS:SIZE in\n"
 	     "place of path=FILE: see 'vblk boot --help'.\n"
 	     "\n"
-	     "Exit status: 0 success, 1 failure while running, 2 bad input (then nothing was\n"
-	     "changed).\n"
+	     "Exit status:\n"
+	     "  0  success\n"
+	     "  1  failure while running\n"
+	     "  2  bad input; nothing was changed\n"
 	     "\n"
 	     "Examples:\n"
 	     "  vblk image create data.img 1G\n"
@@ -62,6 +65,19 @@ int cmd_image_operands(const char *name, int count, int wanted, const char *usag
 	return CMD_BAD_INPUT;
 }
 
+static int complain_unknown(const char *word)
+{
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
+
+	cmd_nearest_begin(&nearest, word);
+	for (size_t i = 0; word[0] != '-' && i < VBLK_ARRAY_SIZE(commands); i++)
+		cmd_nearest_offer(&nearest, commands[i].name);
+	cmd_complain(NAME, "unknown %s '%s'%s", word[0] == '-' ? "option" : "command", word,
+		     cmd_nearest_hint(&nearest, "", "see 'vblk image --help'", hint));
+	return CMD_BAD_INPUT;
+}
+
 int cmd_image(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -75,7 +91,5 @@ int cmd_image(int argc, char **argv)
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	cmd_complain(NAME, "unknown %s '%s': see 'vblk image --help'",
-		     argv[1][0] == '-' ? "option" : "command", argv[1]);
-	return CMD_BAD_INPUT;
+	return complain_unknown(argv[1]);
 }

@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 
 #include "base/checked.h"
+#include "cmd/nearest.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,10 @@
 #ifndef VBLK_VERSION
 #define VBLK_VERSION "unknown"
 #endif
+
+#define HELP	       "help"
+#define HELP_OPTION    "--help"
+#define VERSION_OPTION "--version"
 
 struct command {
 	const char *name;
@@ -35,15 +40,24 @@ static void print_help(void)
 	     "\n"
 	     "Usage:\n"
 	     "  vblk COMMAND [OPTIONS]\n"
-	     "  vblk COMMAND --help\n"
+	     "  vblk COMMAND --help, or vblk help COMMAND\n"
 	     "  vblk --help | --version\n"
 	     "\n"
 	     "Commands:");
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
 		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
 	puts("\n"
-	     "Exit status: 0 success, 1 failure while running, 2 bad input (then nothing was\n"
-	     "changed); commands may have more, see their help.");
+	     "Exit status:\n"
+	     "  0  success\n"
+	     "  1  failure while running\n"
+	     "  2  bad input; nothing was changed\n"
+	     "Commands may have more: see their help.\n"
+	     "\n"
+	     "Examples:\n"
+	     "  vblk image create disk.img 1G\n"
+	     "  vblk serve --socket a.sock --disk path=disk.img --control a.ctl\n"
+	     "  vblk top a.ctl\n"
+	     "  vblk help image clone");
 }
 
 /*
@@ -61,14 +75,52 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+static int complain_unknown(const char *word)
+{
+	struct cmd_nearest nearest;
+	char hint[CMD_NEAREST_HINT];
+
+	cmd_nearest_begin(&nearest, word);
+	for (size_t i = 0; word[0] != '-' && i < VBLK_ARRAY_SIZE(commands); i++)
+		cmd_nearest_offer(&nearest, commands[i].name);
+	if (word[0] != '-')
+		cmd_nearest_offer(&nearest, HELP);
+	cmd_nearest_offer(&nearest, HELP_OPTION);
+	cmd_nearest_offer(&nearest, VERSION_OPTION);
+	cmd_complain(NULL, "unknown %s '%s'%s", word[0] == '-' ? "option" : "command", word,
+		     cmd_nearest_hint(&nearest, "", "see 'vblk --help'", hint));
+	return CMD_BAD_INPUT;
+}
+
 static int run_command(int argc, char **argv)
 {
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(argc, argv);
-	cmd_complain(NULL, "unknown %s '%s': see 'vblk --help'",
-		     argv[0][0] == '-' ? "option" : "command", argv[0]);
-	return CMD_BAD_INPUT;
+	return complain_unknown(argv[0]);
+}
+
+/* vblk help image clone: as vblk image clone --help. */
+static int run_help(int argc, char **argv)
+{
+	char option[] = HELP_OPTION;
+	char **words;
+	int status;
+
+	if (argc == 0) {
+		print_help();
+		return CMD_OK;
+	}
+	words = calloc((size_t)argc + 2, sizeof(*words));
+	if (!words) {
+		cmd_complain(NULL, "out of memory");
+		return CMD_FAILED;
+	}
+	memcpy(words, argv, (size_t)argc * sizeof(*words));
+	words[argc] = option;
+	status = run_command(argc + 1, words);
+	free(words);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -82,9 +134,11 @@ int main(int argc, char **argv)
 		cmd_complain(NULL, "no command given: see 'vblk --help'");
 		return CMD_BAD_INPUT;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+	if (strcmp(argv[1], HELP_OPTION) == 0 || strcmp(argv[1], "-h") == 0)
 		print_help();
-	else if (strcmp(argv[1], "--version") == 0)
+	else if (strcmp(argv[1], HELP) == 0)
+		status = run_help(argc - 2, argv + 2);
+	else if (strcmp(argv[1], VERSION_OPTION) == 0)
 		puts("vblk " VBLK_VERSION);
 	else
 		status = run_command(argc - 1, argv + 1);

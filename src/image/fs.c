@@ -49,6 +49,11 @@ const struct vblk_image_fs *vblk_image_fs_find(const char *name)
 	return NULL;
 }
 
+const char *vblk_image_fs_name(size_t index)
+{
+	return index < VBLK_ARRAY_SIZE(table) ? table[index].name : NULL;
+}
+
 int vblk_image_fs_check_size(const struct vblk_image_fs *fs, uint64_t bytes,
 			     struct vblk_image_failure *failure)
 {

@@ -29,6 +29,9 @@ struct vblk_image_fs {
 /* The one of that name, or NULL. */
 const struct vblk_image_fs *vblk_image_fs_find(const char *name);
 
+/* The name of each, from 0 on; NULL behind the last. */
+const char *vblk_image_fs_name(size_t index);
+
 /* 0, or -EINVAL for a size that is no multiple of 512, too large, or less than `fs` needs. */
 VBLK_MUST_USE int vblk_image_fs_check_size(const struct vblk_image_fs *fs, uint64_t bytes,
 					   struct vblk_image_failure *failure);

@@ -282,8 +282,9 @@ static void bad_templates(void **state)
 		  "for a disk of its own; one of them is enough" },
 		{ "template=ext4",
 		  "template=ext4: a file system and a size are wanted, as in ext4:256M" },
-		{ "template=ext44:1G", "template=ext44:1G: unknown file system 'ext44': btrfs, "
-				       "ext4, xfs and raw (none) are known" },
+		{ "template=ext44:1G",
+		  "template=ext44:1G: unknown file system 'ext44': did you mean 'ext4'? btrfs, "
+		  "ext4, xfs and raw (none) are known" },
 		{ "template=averyveryverylongname:1G",
 		  "template=averyveryverylongname:1G: unknown file system "
 		  "'averyveryverylongname': btrfs, ext4, xfs and raw (none) are known" },
