@@ -79,8 +79,10 @@ static const char help[] =
 	"  2      bad input; nothing was changed\n"
 	"  128+N  ended by signal N\n"
 	"\n"
-	"Example:\n"
-	"  vblk bench --disk path=a.img --rw randread --iodepth 32 --runtime 5";
+	"Examples:\n"
+	"  vblk bench --disk path=a.img --rw randread --iodepth 32 --runtime 5\n"
+	"  vblk bench --socket /run/vblk/a.sock --rw randwrite --fsync 1 --json\n"
+	"  vblk bench --disk template=raw:256M --rw randrw --numjobs 2 --verify crc32c";
 
 struct bench {
 	struct bench_options options;

@@ -365,7 +365,12 @@ static const char help[] =
 	"percentile) and requests that waited for a limit. A line is broken where the daemon was\n"
 	"not there.\n"
 	"\n"
-	"Example:\n"
+	"Exit status:\n"
+	"  0  done\n"
+	"  1  the picture could not be written; an old one is as it was\n"
+	"  2  bad input, what is no recording among it\n"
+	"\n"
+	"Examples:\n"
 	"  vblk ctl /run/vblk.ctl record day.jsonl --interval 5 --duration 3600\n"
 	"  vblk ctl plot day.jsonl -o day.svg";
 
