@@ -65,7 +65,8 @@ struct vblk_queue_state {
 
 	/*
 	 * Whether the rest is known: something serves the queue and is at rest. Otherwise all of it
-	 * is 0; of a device that does not come to rest, it may change at any moment.
+	 * is 0, but for the requests that are with the disk at this moment: of a device that does
+	 * not come to rest, it is they that hang.
 	 */
 	bool at_rest;
 	bool poisoned;	     /* the driver broke it: nothing is served until a reset */

@@ -213,6 +213,8 @@ static void inline_inspect(struct vblk_engine *engine, struct vblk_queue_state *
 
 	if (self->drain && self->drain != self->running)
 		vblk_drain_inspect(self->drain, state);
+	else if (self->drain)
+		vblk_drain_inspect_running(self->drain, state);
 }
 
 static const struct vblk_engine_ops inline_ops = {

@@ -266,7 +266,7 @@ void vblk_worker_inspect(struct vblk_worker *worker, struct vblk_queue_state *st
 	struct worker_look look = { worker, state };
 
 	if (!vblk_park_look(worker->park, look_at_drain, &look))
-		return;
+		vblk_drain_inspect_running(&worker->drain, state);
 }
 
 /* At most 16 bytes with the NUL; the kernel cuts off what is more. */

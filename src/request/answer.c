@@ -150,7 +150,7 @@ enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_requ
 		       verdict->reason ? verdict->reason : "classification");
 }
 
-enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
+static enum vblk_step conclude(struct vblk_drain *drain, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
 	const unsigned before = drain->batch.published;
@@ -163,6 +163,14 @@ enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight 
 	step = publish(drain, request, answer, vblk_io_name(request));
 	if (drain->batch.published != before)
 		vblk_timing_served(&drain->timing, request, flight->since_ns, answer.status);
+	return step;
+}
+
+enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
+{
+	enum vblk_step step = conclude(drain, flight);
+
+	vblk_label_clear(&flight->label);
 	return step;
 }
 

@@ -40,6 +40,7 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->batch = (struct vblk_batch){ .published = 0 };
 	vblk_timing_init(&drain->timing, disk, config->index);
 	vblk_linger_init(&drain->linger, config->poll_ns);
+	vblk_label_init(&drain->flight.label);
 	drain->opened = !config->continues;
 	drain->adopted = NULL;
 	drain->adopted_next = 0;
@@ -225,6 +226,11 @@ static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 
 static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
 {
+	const struct vblk_request *request = &flight->request;
+
+	vblk_label_set(&flight->label, request->head, request->type, request->sector,
+		       request->range_count ? vblk_request_range_bytes(request) : request->data_len,
+		       flight->since_ns);
 	if (vblk_flight_start(&drain->io, flight))
 		return fly(drain, flight);
 	return vblk_drain_conclude(drain, flight);

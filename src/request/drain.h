@@ -160,6 +160,12 @@ struct vblk_queue_state;
 void vblk_drain_inspect(const struct vblk_drain *drain, struct vblk_queue_state *state);
 
 /*
+ * The same while somebody runs the drain: only the requests that are with the disk just now are
+ * added, without making anybody wait. Any thread, as long as the drain is there.
+ */
+void vblk_drain_inspect_running(const struct vblk_drain *drain, struct vblk_queue_state *state);
+
+/*
  * Serves the queue once, at most as many chains as it is long, and not much longer than batch_ns
  * once there is something to tell. *wait_ns is set with VBLK_DRAIN_STALLED, to at least 1. Every
  * chain is answered, dropped and counted, or left where it is; the driver is interrupted at most

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a drain at rest tells of itself (vblk/inspect.h). */
+/* What a drain tells of itself (vblk/inspect.h): all of it at rest, and its flights at work. */
 #include "request/drain.h"
 
 #include <vblk/inspect.h>
@@ -47,4 +47,24 @@ void vblk_drain_inspect(const struct vblk_drain *drain, struct vblk_queue_state 
 	state->next_used = drain->queue.next_used;
 	look_at_rings(drain, state);
 	list_requests(drain, state);
+}
+
+static void add_flight(const struct vblk_flight *flight, uint64_t now_ns,
+		       struct vblk_queue_state *state)
+{
+	struct vblk_request_state request;
+
+	if (vblk_label_read(&flight->label, now_ns, &request))
+		add_request(state, &request);
+}
+
+void vblk_drain_inspect_running(const struct vblk_drain *drain, struct vblk_queue_state *state)
+{
+	const uint64_t now_ns = vblk_clock_now(&drain->config.disk->clock);
+	const struct vblk_air *air = drain->config.air;
+
+	add_flight(&drain->flight, now_ns, state);
+	/* How many of them were ever taken is the drain's to know. Memory of others is zeros. */
+	for (size_t i = 0; air && i < VBLK_AIR_MAX; i++)
+		add_flight(&air->flights[i], now_ns, state);
 }

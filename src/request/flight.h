@@ -22,6 +22,7 @@
 #include "backing/call.h"
 #include "request/io.h"
 #include "request/iovec.h"
+#include "request/label.h"
 
 /* One call concerns at most so many bytes of a range of DISCARD or WRITE_ZEROES. */
 #define VBLK_RANGE_STEP_MAX (64u << 20)
@@ -55,6 +56,7 @@ struct vblk_flight {
 	uint64_t step_left; /* of the step in hand */
 
 	uint64_t since_ns;	     /* for the owner: when it was handed to the disk */
+	struct vblk_label label;     /* for the owner: all zeros is clear */
 	struct vblk_request request; /* set by the owner before the start */
 	struct vblk_iovecs iovecs;
 };

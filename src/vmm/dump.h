@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of a dump share: vmm/dump.c makes the files, vmm/dump_json.c fills one of them. */
+/*
+ * What the parts of a dump share: vmm/dump.c makes the files, vmm/dump_json.c fills one of them,
+ * vmm/dump_detail.c the part of it that is histograms.
+ */
 #ifndef VMM_DUMP_H
 #define VMM_DUMP_H
 
@@ -20,5 +23,8 @@ struct vmm_picture {
 
 /* dump.json, whole. docs/freeze.md says what is in it. */
 void vmm_dump_json(const struct vmm_picture *picture, struct vmm_json *json);
+
+/* The histograms of a disk and its errors by reason, as members. */
+void vmm_dump_detail(const struct vblk_metrics *metrics, struct vmm_json *json);
 
 #endif

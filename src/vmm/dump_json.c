@@ -110,7 +110,6 @@ static void write_indices(struct vmm_json *json, const struct vblk_queue_state *
 		vmm_json_number(json, "avail_idx", queue->avail_idx);
 		vmm_json_number(json, "used_idx", queue->used_idx);
 	}
-	write_requests(json, queue);
 }
 
 static void write_queue(struct vmm_json *json, struct vblk_device *device, uint32_t index,
@@ -134,6 +133,7 @@ static void write_queue(struct vmm_json *json, struct vblk_device *device, uint3
 	vmm_json_bool(json, "at_rest", queue.at_rest);
 	if (queue.at_rest)
 		write_indices(json, &queue);
+	write_requests(json, &queue);
 	vmm_json_close_object(json);
 }
 
@@ -192,6 +192,7 @@ static void write_disk(struct vmm_json *json, const struct vmm *vmm, unsigned in
 	vmm_json_close_array(json);
 	write_throttle(json, &state);
 	write_counters(json, vblk_device_metrics(device));
+	vmm_dump_detail(vblk_device_metrics(device), json);
 	vmm_json_close_object(json);
 }
 

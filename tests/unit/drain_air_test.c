@@ -95,6 +95,37 @@ static void test_answers_come_in_the_order_of_the_disk(void **state)
 	end(&rig);
 }
 
+/* Who looks while they are under way is told of all of them, and of none that is over. */
+/* Rules: D-INSPECT */
+static void test_what_is_airborne_is_told(void **state)
+{
+	struct vblk_request_state requests[4];
+	struct vblk_queue_state queue = { .requests = requests, .request_room = 4 };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig);
+	rig.late->hold = true;
+	for (unsigned i = 0; i < 3; i++)
+		guest_request_at(&rig.bare.guest, i, VIRTIO_BLK_T_IN, 10 + i, SECTOR);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	late_aio_land(rig.late, 1);
+	vblk_drain_land(&rig.bare.drain);
+	rig.bare.guest.now_ns += 5000;
+	vblk_drain_inspect_running(&rig.bare.drain, &queue);
+	assert_int_equal(queue.request_count, 2);
+	assert_false(queue.at_rest);
+	assert_int_equal(requests[0].sector, 10);
+	assert_int_equal(requests[1].sector, 12);
+	assert_int_equal(requests[1].age_ns, 5000);
+	queue.request_count = 0;
+	rig.late->hold = false;
+	vblk_drain_settle(&rig.bare.drain);
+	vblk_drain_inspect_running(&rig.bare.drain, &queue);
+	assert_int_equal(queue.request_count, 0);
+	end(&rig);
+}
+
 /* Each descriptor of the ring is a request of its own: a flush, in a table that all share. */
 static void offer_flushes(struct guest *g, unsigned count)
 {
@@ -371,6 +402,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_the_host_can_do_at_once_takes_one_run),
 		cmocka_unit_test(test_answers_come_in_the_order_of_the_disk),
+		cmocka_unit_test(test_what_is_airborne_is_told),
 		cmocka_unit_test(test_a_full_air_leaves_the_rest_in_the_ring),
 		cmocka_unit_test(test_short_results_go_on),
 		cmocka_unit_test(test_a_stable_write_waits_for_its_sync),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking into a device: what is told of it, when, and to callers of other versions. */
+#include "disk.h"
 #include "mock_guest.h"
 
 #include <errno.h>
@@ -148,6 +149,49 @@ static void test_a_worker_is_looked_at_while_it_rests(void **state)
 	guest_destroy(&g);
 }
 
+/*
+ * Of a worker whose file hangs, the request that it waits for is told, and how long already; its
+ * indices are not. The pause that comes in vain is what a freeze does before it leaves it out.
+ */
+/* Rules: D-INSPECT */
+static void test_what_hangs_is_told_with_its_age(void **state)
+{
+	static const struct vblk_faulty_rule rule = FAULT(PWRITEV, HANG);
+	struct vblk_request_state requests[4];
+	struct vblk_queue_state queue;
+	struct guest g;
+
+	(void)state;
+	guest_create(&g, NULL, disk_create_faulty(65536, 0xab, &rule, 1));
+	guest_start(&g);
+	guest_request_at(&g, 0, VIRTIO_BLK_T_IN, 3, 512);
+	guest_kick(&g);
+	assert_true(guest_wait_used(&g, 1));
+	guest_request_at(&g, 1, VIRTIO_BLK_T_OUT, 7, 1024);
+	guest_kick(&g);
+	vblk_faulty_wait_hanging(g.backing, 1);
+	g.now_ns += VBLK_NSEC_PER_SEC / 4;
+	assert_true(vblk_device_pause(g.device));
+
+	queue = look_at_queue(&g, requests, 4);
+	assert_false(queue.at_rest);
+	assert_int_equal(queue.request_count, 1);
+	assert_false(requests[0].waits);
+	assert_int_equal(requests[0].head, 3);
+	assert_int_equal(requests[0].type, VIRTIO_BLK_T_OUT);
+	assert_int_equal(requests[0].sector, 7);
+	assert_int_equal(requests[0].bytes, 1024);
+	assert_int_equal(requests[0].age_ns, VBLK_NSEC_PER_SEC / 4);
+	assert_int_equal(look_at_queue(&g, requests, 0).request_count, 1);
+
+	vblk_faulty_release(g.backing);
+	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	assert_true(look_at_queue(&g, requests, 4).at_rest);
+	assert_int_equal(look_at_queue(&g, requests, 4).request_count, 0);
+	vblk_device_resume(g.device);
+	guest_destroy(&g);
+}
+
 /* Rules: D-INSPECT D-12 */
 static void test_a_broken_queue_is_told(void **state)
 {
@@ -241,6 +285,7 @@ int main(void)
 		cmocka_unit_test(test_a_device_that_nobody_uses),
 		cmocka_unit_test(test_what_waits_is_told_with_its_age),
 		cmocka_unit_test(test_a_worker_is_looked_at_while_it_rests),
+		cmocka_unit_test(test_what_hangs_is_told_with_its_age),
 		cmocka_unit_test(test_a_broken_queue_is_told),
 		cmocka_unit_test(test_queues_that_nobody_serves),
 		cmocka_unit_test(test_rings_that_cannot_be_read),
