@@ -123,7 +123,7 @@ guest_boot() {
 
 	shift 3
 	for disk; do
-		disks+=(--disk "$disk")
+		disks+=(--disk "$disk${VBLK_ENGINE:+,engine=$VBLK_ENGINE}")
 	done
 	guest_run "$dir" "$vblk" boot --kernel "$guest_kernel" --initrd "$guest_initrd" \
 		--memory "$guest_memory" \
