@@ -292,10 +292,23 @@ static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *f
 	return step;
 }
 
+/* Makes a call that nobody has made, unless it is too late for it by now. */
+static ssize_t make_late(struct vblk_drain *drain, const struct vblk_flight *flight)
+{
+	ssize_t result;
+
+	if (vblk_lease_is_revoked(&drain->lease) || vblk_memory_view_has_failed(&drain->queue.view))
+		return -ECANCELED;
+	vblk_drain_warn_limited(drain, "io_uring did not take a call: it is made by the worker");
+	vblk_air_submit(drain->config.air);
+	result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
+	vblk_timing_pass_time(&drain->timing);
+	return result;
+}
+
 /* Brings to the driver what has landed, and goes on with what has another call before it. */
 static void land(struct vblk_drain *drain)
 {
-	struct vblk_backing *backing = drain->config.disk->backing;
 	struct vblk_air *air = drain->config.air;
 	struct vblk_flight *flight;
 
@@ -303,13 +316,8 @@ static void land(struct vblk_drain *drain)
 		ssize_t result = flight->call.result;
 
 		vblk_timing_landed(&drain->timing);
-		if (result == VBLK_CALL_NOT_MADE) {
-			vblk_drain_warn_limited(
-				drain, "io_uring did not take a call: it is made by the worker");
-			vblk_air_submit(air);
-			result = vblk_backing_perform(backing, &flight->call);
-			vblk_timing_pass_time(&drain->timing);
-		}
+		if (result == VBLK_CALL_NOT_MADE)
+			result = make_late(drain, flight);
 		if (vblk_flight_next(&drain->io, flight, result) && !drain->poisoned)
 			(void)fly(drain, flight);
 		else
@@ -350,7 +358,8 @@ static enum vblk_step serve_one(struct vblk_drain *drain, uint64_t *wait_ns)
 		vblk_air_give_back(air, flight);
 	if (air->unsent >= VBLK_AIR_BATCH)
 		submit_and_land(drain);
-	return step;
+	/* What has landed may have broken the queue. */
+	return drain->poisoned ? VBLK_STEP_BROKEN : step;
 }
 
 static const char no_control[] = "cannot control notifications: used ring is not in guest memory";
@@ -535,8 +544,10 @@ enum vblk_drain_result vblk_drain_run(struct vblk_drain *drain, uint64_t *wait_n
 
 	if (drain->config.air)
 		land(drain);
-	if (!drain->queue.layout.ready || drain->poisoned)
+	if (!drain->queue.layout.ready || drain->poisoned) {
+		vblk_drain_interrupt(drain); /* for what landed before that broke the queue */
 		return VBLK_DRAIN_DONE;
+	}
 	if (!drain->opened && !vblk_drain_reopen(drain))
 		return VBLK_DRAIN_DONE;
 	note_wake(drain);

@@ -4,6 +4,7 @@
  * nothing is lost when the queue is full, poisoned, throttled, stopped or given up meanwhile.
  */
 #include "bare_drain.h"
+#include "chains.h"
 #include "disk.h"
 #include "late_aio.h"
 
@@ -335,6 +336,99 @@ static void test_few_bytes_are_airborne(void **state)
 	end(&rig);
 }
 
+/* Offers reads, the last of which has no place for its answer: that poisons the queue. */
+static void begin_with_a_bad_one(struct rig *rig, unsigned count)
+{
+	const struct guest_options options = { .device.on_undeliverable =
+						       VBLK_UNDELIVERABLE_NEEDS_RESET };
+	uint16_t head = 0;
+
+	begin_on(rig, &options, disk_create(DISK_SIZE, FILL));
+	for (unsigned i = 0; i < count; i++)
+		head = guest_request_at(&rig->bare.guest, i, VIRTIO_BLK_T_IN, i, SECTOR);
+	guest_put_desc(&rig->bare.guest, (uint16_t)(head + 2), UNMAPPED, 1, VRING_DESC_F_WRITE, 0);
+}
+
+static void test_a_queue_that_a_landing_has_poisoned_is_served_no_more(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin_with_a_bad_one(&rig, VBLK_AIR_BATCH);
+	for (unsigned i = 0; i < 4; i++)
+		guest_request_at(&rig.bare.guest, VBLK_AIR_BATCH + i, VIRTIO_BLK_T_IN, 0, SECTOR);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_true(rig.bare.drain.poisoned);
+	assert_int_equal(rig.late->started, VBLK_AIR_BATCH);
+	assert_int_equal(vblk_drain_next_avail(&rig.bare.drain), VBLK_AIR_BATCH);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), VBLK_AIR_BATCH - 1);
+	end(&rig);
+}
+
+static void test_what_landed_before_the_queue_was_poisoned_is_announced(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin_with_a_bad_one(&rig, 2);
+	rig.late->hold = true;
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	late_aio_land(rig.late, 0);
+	late_aio_land(rig.late, 0);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_true(rig.bare.drain.poisoned);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 1);
+	assert_true(guest_read32(&rig.bare.guest, VIRTIO_MMIO_INTERRUPT_STATUS) &
+		    VIRTIO_MMIO_INT_VRING);
+	end(&rig);
+}
+
+/* A write is on its way, and will come back as not made. */
+static void begin_lost_write(struct rig *rig)
+{
+	begin(rig);
+	rig->late->hold = true;
+	rig->late->lose = true;
+	guest_request_at(&rig->bare.guest, 0, VIRTIO_BLK_T_OUT, 0, SECTOR);
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+}
+
+static void expect_not_written(struct rig *rig)
+{
+	(void)vblk_drain_settle(&rig->bare.drain);
+	assert_true(disk_is_filled(rig->bare.guest.backing, 0, FILL, SECTOR));
+	assert_int_equal(guest_used_idx(&rig->bare.guest), 0);
+	end(rig);
+}
+
+static void test_calls_that_were_not_made_are_not_made_without_a_lease(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin_lost_write(&rig);
+	assert_int_equal(vblk_lease_revoke(&rig.bare.drain.lease), 0);
+	expect_not_written(&rig);
+}
+
+static bool is_lost(void *context)
+{
+	(void)context;
+	return true;
+}
+
+static void test_calls_that_were_not_made_are_not_made_with_memory_that_is_lost(void **state)
+{
+	const struct vblk_memory_guard guard = { is_lost, NULL };
+	struct rig rig;
+
+	(void)state;
+	begin_lost_write(&rig);
+	vblk_memory_view_set_guard(&rig.bare.drain.queue.view, &guard);
+	atomic_fetch_add(&vblk_sigbus_failure_count, 1);
+	expect_not_written(&rig);
+}
+
 static void test_what_lands_after_the_lease_was_taken_is_not_published(void **state)
 {
 	struct rig rig;
@@ -412,6 +506,11 @@ int main(void)
 		cmocka_unit_test(test_what_lands_in_a_poisoned_queue_is_not_published),
 		cmocka_unit_test(test_calls_made_here_hold_back_no_others),
 		cmocka_unit_test(test_few_bytes_are_airborne),
+		cmocka_unit_test(test_a_queue_that_a_landing_has_poisoned_is_served_no_more),
+		cmocka_unit_test(test_what_landed_before_the_queue_was_poisoned_is_announced),
+		cmocka_unit_test(test_calls_that_were_not_made_are_not_made_without_a_lease),
+		cmocka_unit_test(
+			test_calls_that_were_not_made_are_not_made_with_memory_that_is_lost),
 		cmocka_unit_test(test_what_lands_after_the_lease_was_taken_is_not_published),
 		cmocka_unit_test(test_what_is_airborne_lands_while_the_next_waits_for_tokens),
 		cmocka_unit_test(test_settling_waits_for_all_and_tells_the_driver),
