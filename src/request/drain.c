@@ -402,11 +402,14 @@ static enum vblk_drain_result look_again(struct vblk_drain *drain)
 {
 	int ret = enable_notifications(drain);
 
+	if (ret == -ECANCELED)
+		return VBLK_DRAIN_DONE;
 	if (ret == -EFAULT && vblk_drain_is_strict(drain)) {
 		vblk_metrics_add_error(drain->config.disk->metrics, VBLK_ERROR_NOTIFY);
 		vblk_drain_warn(drain, "queue poisoned: the driver cannot be asked to notify",
 				VBLK_FIELD_INT("error", ret));
 		(void)vblk_drain_poison(drain);
+		return VBLK_DRAIN_DONE;
 	}
 	/* The ring does not know of heads that another has left behind. */
 	return ret > 0 || has_adopted(drain) ? VBLK_DRAIN_MORE : VBLK_DRAIN_DONE;

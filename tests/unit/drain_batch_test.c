@@ -140,6 +140,59 @@ static void test_dropped_chains_do_not_start_the_time(void **state)
 	stop(&rig);
 }
 
+/* ---- what another drain has left behind ---- */
+
+static int leave_three(void *context, uint16_t used_idx, struct vblk_journal_heads *heads)
+{
+	(void)context;
+	(void)used_idx;
+	for (uint16_t i = 0; i < 3; i++)
+		heads->head[heads->count++] = (uint16_t)(i * 2); /* each is two descriptors long */
+	return 0;
+}
+
+static void note_nothing(void *context, uint16_t head)
+{
+	(void)context;
+	(void)head;
+}
+
+static void note_no_commit(void *context, uint16_t head, uint16_t used_idx)
+{
+	(void)context;
+	(void)head;
+	(void)used_idx;
+}
+
+/*
+ * The ring has nothing new, so no notification would bring a drain back to what is left of them.
+ * Rules: D-JOURNAL
+ */
+static void test_a_bound_leaves_nothing_behind_that_was_in_flight(void **state)
+{
+	static const struct vblk_journal_ops ops = {
+		.open = leave_three,
+		.claim = note_nothing,
+		.prepare = note_nothing,
+		.commit = note_no_commit,
+	};
+	struct vblk_drain_config config;
+	struct rig rig;
+
+	(void)state;
+	start(&rig, BATCH_NS, BATCH_NS, 3);
+	config = rig.bare.drain.config;
+	config.continues = true;
+	config.journal = (struct vblk_journal){ &ops, NULL };
+	vblk_drain_destroy(&rig.bare.drain);
+	vblk_drain_init(&rig.bare.drain, &config);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_MORE);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 2);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(guest_used_idx(&rig.bare.guest), 3);
+	stop(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +202,7 @@ int main(void)
 		cmocka_unit_test(test_batch_without_a_bound_takes_its_time),
 		cmocka_unit_test(test_clock_is_read_once_for_each_chain),
 		cmocka_unit_test(test_dropped_chains_do_not_start_the_time),
+		cmocka_unit_test(test_a_bound_leaves_nothing_behind_that_was_in_flight),
 	};
 
 	return cmocka_run_group_tests_name("drain_batch", tests, NULL, NULL);
