@@ -3,11 +3,12 @@
  * Front ends from hell: messages, good and bad, with descriptors of all kinds, against a server as
  * vblk serve has it, with real sockets, real mappings and real workers.
  *
- * A program is one connection, or several. Its steps send messages, spoil them, lay out requests in
- * shared memory, cut that memory short, and pause, limit and resize the disk meanwhile. The server
- * is served on the fuzzer's thread after each step. Whatever happened, it must not stay busy
- * without being asked; a connection that it ends has a line that says why; and when the front end
- * has gone, there is no descriptor and no mapping more than before, and the next one is served.
+ * There are two disks, one in memory and one that is a file, whose calls io_uring makes where it is
+ * to be had. A program is one connection, or several. Its steps send messages, spoil them, lay out
+ * requests in shared memory, cut that memory short, and pause, limit and resize the disk meanwhile.
+ * The server is served on the fuzzer's thread after each step. Whatever happened, it must not stay
+ * busy without being asked; a connection that it ends has a line that says why; and when the front
+ * end has gone, there is no descriptor and no mapping more than before, and the next one is served.
  *
  * How many messages were sent is told at the end; VBLK_FUZZ_MESSAGES=N ends the run when N were.
  */
@@ -42,6 +43,11 @@
 #define RING_SIZE   16u
 #define TURNS_MAX   1000u
 #define MAPS_EVERY  64u
+#define DISKS	    2u
+
+/* What is done by other threads, or by a timer, is waited for so many times so long. */
+#define TRIES_MAX 500u
+#define TRY_MS	  10
 
 /*
  * What a step does and what its arguments a[0..6] mean.
@@ -56,7 +62,7 @@
  * CUT      a[0] the length in pages of the file that guest memory is in
  * RAW      a[0] how many, a[1..6] bytes
  * CONTROL  a[0] what the owner of the disk does, a[1..2] how much
- * AGAIN    the front end goes, and comes again
+ * AGAIN    the front end goes, and comes again; a[0] odd: to the disk that is served by io_uring
  */
 enum op {
 	OP_MESSAGE,
@@ -115,6 +121,7 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_CONTROL, 1, 8 },
 	{ OP_CONTROL, 2 },
 	{ OP_AGAIN },
+	{ OP_AGAIN, 1 },
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
 
@@ -136,9 +143,12 @@ enum pool {
 };
 
 static struct {
-	struct vblk_vhost_server *server;
-	struct sockaddr_un address;
-	socklen_t address_length;
+	struct {
+		struct vblk_vhost_server *server;
+		struct sockaddr_un address;
+		socklen_t address_length;
+	} disk[DISKS];
+	struct vblk_vhost_server *server; /* of the disk that the front end has come to */
 	int pool[POOL_SIZE];
 	int other_socket;
 	uint8_t *memory;
@@ -233,10 +243,25 @@ static uint64_t read_clock(void *context)
 	return atomic_fetch_add(&now, 1000000000);
 }
 
-static void make_server(void)
+static int listen_for(unsigned disk)
+{
+	struct sockaddr_un *address = &rig.disk[disk].address;
+	socklen_t *length = &rig.disk[disk].address_length;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	address->sun_family = AF_UNIX;
+	*length = sizeof(*address);
+	if (fd < 0 || bind(fd, (struct sockaddr *)address, sizeof(sa_family_t)) < 0 ||
+	    getsockname(fd, (struct sockaddr *)address, length) < 0 || listen(fd, 4) < 0)
+		die("socket");
+	return fd;
+}
+
+static void make_server(unsigned disk, enum vblk_engine_kind engine, struct vblk_backing *backing)
 {
 	const struct vblk_vhost_server_options options = {
 		.device = {
+			.engine = engine,
 			.log = { hear, NULL, VBLK_LOG_INFO },
 			.clock = read_clock,
 			.stop_timeout_ms = 60000,
@@ -244,19 +269,26 @@ static void make_server(void)
 		},
 		.queues = QUEUES,
 	};
-	struct vblk_backing *disk;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	rig.address.sun_family = AF_UNIX;
-	rig.address_length = sizeof(rig.address);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&rig.address, sizeof(sa_family_t)) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&rig.address, &rig.address_length) < 0 ||
-	    listen(fd, 4) < 0)
-		die("socket");
-	if (vblk_backing_create_memory(DISK_SIZE, &disk) < 0 ||
-	    vblk_vhost_server_create(&options, disk, fd, &rig.server) < 0)
+	if (vblk_vhost_server_create(&options, backing, listen_for(disk), &rig.disk[disk].server) <
+	    0)
 		die("server");
-	vblk_backing_unref(disk);
+	vblk_backing_unref(backing);
+}
+
+static void make_servers(void)
+{
+	struct vblk_backing *backing;
+	int fd = make_file(DISK_SIZE);
+
+	if (vblk_backing_create_memory(DISK_SIZE, &backing) < 0)
+		die("disk");
+	make_server(0, VBLK_ENGINE_WORKER, backing);
+	if (vblk_backing_open_fd(fd, 0, &backing) < 0)
+		die("file");
+	close(fd);
+	make_server(1, VBLK_ENGINE_URING, backing);
+	rig.server = rig.disk[0].server;
 }
 
 /* ---- what must not grow ---- */
@@ -288,9 +320,21 @@ static unsigned count_maps(void)
 	return count;
 }
 
-static void expect_nothing_left(void)
+/* A thread of the server's may still be closing some. */
+static size_t count_fds_to(size_t expected)
 {
 	size_t fds = count_fds();
+
+	for (unsigned tries = 0; fds > expected && tries < TRIES_MAX; tries++) {
+		(void)poll(NULL, 0, TRY_MS);
+		fds = count_fds();
+	}
+	return fds;
+}
+
+static void expect_nothing_left(void)
+{
+	size_t fds = count_fds_to(rig.fds);
 
 	FUZZ_CHECK(fds == rig.fds, "%zu descriptors are open, %zu were", fds, rig.fds);
 	FUZZ_CHECK(atomic_load(&rig.lost) == 0, "a worker is lost");
@@ -329,15 +373,30 @@ static void read_answers(void)
 	FUZZ_CHECK(atomic_load(&rig.complaints) > 0, "a connection was ended without a line");
 }
 
-static void open_connection(void)
+/* The server lets a front end wait until it could close what the last one had sent. */
+static void wait_until_connected(void)
 {
+	struct pollfd pfd = { .fd = vblk_vhost_server_fd(rig.server), .events = POLLIN };
+
+	serve();
+	for (unsigned tries = 0; tries < TRIES_MAX && !vblk_vhost_server_is_connected(rig.server);
+	     tries++) {
+		(void)poll(&pfd, 1, TRY_MS);
+		serve();
+	}
+}
+
+static void open_connection(unsigned disk)
+{
+	rig.server = rig.disk[disk].server;
 	run.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (run.fd < 0 || connect(run.fd, (struct sockaddr *)&rig.address, rig.address_length) < 0)
+	if (run.fd < 0 || connect(run.fd, (struct sockaddr *)&rig.disk[disk].address,
+				  rig.disk[disk].address_length) < 0)
 		die("connect");
 	run.open = true;
 	rig.pool[POOL_OWN] = run.fd;
 	atomic_store(&rig.complaints, 0);
-	serve();
+	wait_until_connected();
 	FUZZ_CHECK(vblk_vhost_server_is_connected(rig.server), "a front end is not served");
 }
 
@@ -615,6 +674,15 @@ static void control(const uint8_t a[7])
 	}
 }
 
+static void reset_disk(void)
+{
+	const struct vblk_throttle none = { 0 };
+
+	vblk_vhost_server_resume(rig.server);
+	(void)!vblk_vhost_server_set_throttle(rig.server, &none);
+	(void)!vblk_vhost_server_resize(rig.server, DISK_SIZE, true);
+}
+
 static void step(enum op op, const uint8_t a[7])
 {
 	switch (op) {
@@ -651,7 +719,9 @@ static void step(enum op op, const uint8_t a[7])
 		break;
 	default:
 		close_connection();
-		open_connection();
+		if (rig.server != rig.disk[a[0] % DISKS].server)
+			reset_disk();
+		open_connection(a[0] % DISKS);
 		break;
 	}
 	serve();
@@ -674,9 +744,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (limit)
 		rig.messages_max = strtoull(limit, NULL, 10);
 	make_pool();
-	make_server();
-	open_connection();
-	close_connection();
+	make_servers();
+	for (unsigned disk = 0; disk < DISKS; disk++) {
+		open_connection(disk);
+		close_connection();
+	}
 	rig.maps = count_maps();
 	atexit(tell);
 	return 0;
@@ -684,13 +756,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void reset(void)
 {
-	const struct vblk_throttle none = { 0 };
 	uint64_t count;
 	char bytes[256];
 
-	vblk_vhost_server_resume(rig.server);
-	(void)!vblk_vhost_server_set_throttle(rig.server, &none);
-	(void)!vblk_vhost_server_resize(rig.server, DISK_SIZE, true);
+	reset_disk();
 	if (ftruncate(rig.pool[POOL_MEMORY], 0) < 0 ||
 	    ftruncate(rig.pool[POOL_MEMORY], MEMORY_SIZE) < 0 ||
 	    ftruncate(rig.pool[POOL_LARGE], 0) < 0 ||
@@ -713,7 +782,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(&run, 0, sizeof(run));
 	rig.fds = count_fds(); /* libFuzzer opens files between two inputs */
-	open_connection();
+	open_connection(0);
 	for (size_t i = 0; (record = record_at(data, size, i)); i++) {
 		enum op op = (enum op)(record[0] % OPS);
 
