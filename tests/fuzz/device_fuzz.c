@@ -20,6 +20,7 @@
 #include "records.h"
 #include "rig.h"
 #include "start.h"
+#include "steps.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* Descriptors and pieces of data that a program may have served before it is cut off. */
@@ -172,39 +173,11 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
 
-typedef uint16_t (*layer)(struct driver *driver, const uint8_t a[6], bool *made);
-
-static void request(const uint8_t a[7], layer lay_out)
+static void request(const uint8_t a[7], driver_layer lay_out)
 {
-	for (unsigned i = 0; i <= (a[6] & 15u); i++) {
-		bool made;
-		uint16_t head;
-
-		if ((a[6] >> 6) == 2)
-			rig.driver.next_desc = 0;
-		head = lay_out(&rig.driver, a, &made);
-		if (!made)
-			return;
-		if ((a[6] >> 6) == 3)
-			head = (uint16_t)(head + rig.driver.size);
-		if ((a[6] >> 6) == 1)
-			driver_offer(&rig.driver, head);
-		if (!(a[6] & 0x20))
-			driver_offer(&rig.driver, head);
-	}
+	driver_requests(&rig.driver, a, (a[6] & 15u) + 1, lay_out);
 	if (a[6] & 0x10)
 		rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-}
-
-/* The driver asks for an interrupt from `ahead` elements after what it sees in the used ring. */
-static void set_used_event(int ahead)
-{
-	uint8_t raw[2];
-	uint16_t idx = 0;
-
-	if (arena_get(MODEL, rig.driver.used + 2, raw, sizeof(raw)))
-		idx = (uint16_t)(raw[0] | raw[1] << 8);
-	arena_put16(rig.driver.avail + 4 + 2ull * rig.driver.size, (uint16_t)(idx + ahead));
 }
 
 /* An embedder's loop: comes again when it was told to, some times at most. */
@@ -222,20 +195,6 @@ static void run_loop(uint8_t a)
 		rig_run();
 		rig_expect_same();
 	}
-}
-
-static void set_throttle(const uint8_t a[7])
-{
-	struct vblk_throttle limits = {
-		.iops = record_u64(a),
-		.bps = record_u64(a + 2),
-	};
-
-	if (a[4])
-		limits.iops_burst = (limits.iops << (a[4] & 7)) + (a[4] >> 3) - 1;
-	if (a[5])
-		limits.bps_burst = (limits.bps << (a[5] & 7)) + (a[5] >> 3) - 1;
-	rig_set_throttle(&limits);
 }
 
 static void write_any(const uint8_t a[7])
@@ -274,74 +233,12 @@ static void write_any(const uint8_t a[7])
 	}
 }
 
-static void put_desc(const uint8_t a[7])
-{
-	uint16_t flags = a[6] & 7;
-
-	/* Bits beyond the three that have a meaning, now and then. */
-	if (a[6] == 0xff)
-		flags = 0xfff8;
-	driver_put_desc(rig.driver.desc, a[0], driver_address(&rig.driver, a[1], record_u16(a + 2)),
-			driver_length(a[4], a[5]), flags,
-			(uint16_t)(a[6] >> 3 < 30 ? a[0] - 4 + (a[6] >> 3) : a[6] << 4));
-}
-
-static void add_fault(const uint8_t a[7])
-{
-	static const uint16_t errors[] = { 5, 4, 28, 11, 4095, 1, EOPNOTSUPP };
-	static const uint32_t shorts[] = { 512, 1, 100, 0, 513, 1024, 4096, 511 };
-	struct vblk_faulty_rule rule = {
-		.op = (enum vblk_faulty_op)(a[0] % VBLK_FAULTY_OPS),
-		.action = (enum vblk_faulty_action)(a[1] % VBLK_FAULTY_HANG),
-		.first = a[3] % 8,
-		.every = a[4] % 4,
-		.count = a[5] % 20,
-	};
-
-	if (a[6] & 1)
-		disk_clear_rules();
-	switch (rule.action) {
-	case VBLK_FAULTY_ERROR:
-		rule.value = errors[a[2] % COUNT(errors)];
-		break;
-	case VBLK_FAULTY_SHORT:
-		if (rule.op > VBLK_FAULTY_PWRITEV)
-			return;
-		rule.value = shorts[a[2] % COUNT(shorts)];
-		/* A large request byte by byte takes long and shows nothing new. */
-		if (rule.value < 100 && rule.count == 0)
-			rule.count = 20;
-		break;
-	case VBLK_FAULTY_EXCESS:
-		rule.value = 1u + a[2];
-		break;
-	default:
-		rule.value = 1ull << a[2] % 36;
-		break;
-	}
-	disk_add_rule(&rule);
-}
-
-static void add_hook(const uint8_t a[7])
-{
-	const struct disk_hook hook = {
-		.first = disk_calls(REAL) + 1 + a[0] % 8,
-		.times = 1u + a[1] % 40u,
-		.address = driver_address(&rig.driver, a[2], record_u16(a + 3)),
-		.bits = a[5],
-		.add = a[6],
-		.counter = rig.driver.avail + 2,
-	};
-
-	disk_add_hook(&hook);
-}
-
 static void notify(const uint8_t a[7])
 {
 	static const uint32_t others[] = { 1, 255, 256, UINT32_MAX };
 
 	if (a[1] & 1)
-		set_used_event(a[1] >> 1);
+		step_used_event(&rig.driver, a[1] >> 1);
 	rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, a[0] < 250 ? 0 : others[a[0] % COUNT(others)]);
 }
 
@@ -363,7 +260,7 @@ static void step_memory(enum op op, const uint8_t a[7])
 		arena_put(address, a + 4, 1 + a[3] % 3u);
 		break;
 	case OP_DESC:
-		put_desc(a);
+		step_desc(&rig.driver, a);
 		break;
 	case OP_OFFER:
 		driver_offer(&rig.driver, record_u16(a));
@@ -374,7 +271,7 @@ static void step_memory(enum op op, const uint8_t a[7])
 		driver_set_avail_idx(&rig.driver, (uint16_t)(rig.driver.avail_idx + record_u16(a)));
 		break;
 	case OP_USED_EVENT:
-		set_used_event((int8_t)a[0]);
+		step_used_event(&rig.driver, (int8_t)a[0]);
 		break;
 	case OP_TRAP:
 		arena_set_trap(address, a[3]);
@@ -386,6 +283,8 @@ static void step_memory(enum op op, const uint8_t a[7])
 
 static void step(enum op op, const uint8_t a[7])
 {
+	struct vblk_throttle limits;
+
 	switch (op) {
 	case OP_START:
 		start_device(a);
@@ -403,7 +302,8 @@ static void step(enum op op, const uint8_t a[7])
 		rig_advance_clock((uint64_t)a[0] << a[1] % 40);
 		break;
 	case OP_THROTTLE:
-		set_throttle(a);
+		limits = step_limits(a);
+		rig_set_throttle(&limits);
 		break;
 	case OP_PAUSE:
 		rig_pause();
@@ -424,10 +324,10 @@ static void step(enum op op, const uint8_t a[7])
 		rig_write(VIRTIO_MMIO_INTERRUPT_ACK, a[0]);
 		break;
 	case OP_FAULT:
-		add_fault(a);
+		step_fault(a);
 		break;
 	case OP_HOOK:
-		add_hook(a);
+		step_hook(&rig.driver, a);
 		break;
 	case OP_RANGES:
 		request(a, driver_ranges);

@@ -25,6 +25,7 @@ static struct {
 	uint8_t bytes[DISK_SIZE_MAX]; /* the model's */
 	bool written[SIDES];
 	bool zeroing; /* the device's last call but for writes was one for zeros */
+	bool interleaved;
 	unsigned calls[SIDES];
 	uint64_t notes[SIDES]; /* a hash of all calls */
 	struct vblk_faulty_rule rule[DISK_RULES];
@@ -75,7 +76,7 @@ static bool is_zeros(const struct iovec *vector)
 {
 	const uint8_t *bytes = vector->iov_base;
 
-	if (!disk.zeroing && !disk.observed->plain)
+	if (!disk.zeroing && !disk.observed->plain && !disk.interleaved)
 		return false;
 	for (size_t i = 0; i < vector->iov_len; i++) {
 		if (bytes[i])
@@ -84,14 +85,25 @@ static bool is_zeros(const struct iovec *vector)
 	return true;
 }
 
-static uint64_t check_vectors(const struct iovec *iov, int count)
+static bool is_guest(const struct iovec *vector)
+{
+	return arena_holds(vector->iov_base, vector->iov_len);
+}
+
+static bool is_guest_or_zeros(const struct iovec *vector)
+{
+	return is_guest(vector) || is_zeros(vector);
+}
+
+static uint64_t check_vectors(const struct iovec *iov, int count,
+			      bool (*is_right)(const struct iovec *vector))
 {
 	uint64_t bytes = 0;
 
 	FUZZ_CHECK(count > 0 && count <= 1024, "%d vectors in one call", count);
 	for (int i = 0; i < count; i++) {
 		FUZZ_CHECK(iov[i].iov_len > 0, "vector %d is empty", i);
-		FUZZ_CHECK(arena_holds(iov[i].iov_base, iov[i].iov_len) || is_zeros(&iov[i]),
+		FUZZ_CHECK(is_right(&iov[i]),
 			   "vector %d of %zu bytes is not in one region of guest memory", i,
 			   iov[i].iov_len);
 		bytes += iov[i].iov_len;
@@ -104,7 +116,7 @@ static ssize_t observed_preadv(void *context, const struct iovec *iov, int count
 	struct observed *observed = context;
 
 	disk.zeroing = false;
-	begin(REAL, VBLK_FAULTY_PREADV, offset, check_vectors(iov, count));
+	begin(REAL, VBLK_FAULTY_PREADV, offset, check_vectors(iov, count, is_guest));
 	return vblk_backing_preadv(observed->faulty, iov, count, offset);
 }
 
@@ -112,7 +124,7 @@ static ssize_t observed_pwritev(void *context, const struct iovec *iov, int coun
 {
 	struct observed *observed = context;
 
-	begin(REAL, VBLK_FAULTY_PWRITEV, offset, check_vectors(iov, count));
+	begin(REAL, VBLK_FAULTY_PWRITEV, offset, check_vectors(iov, count, is_guest_or_zeros));
 	disk.written[REAL] = true;
 	return vblk_backing_pwritev(observed->faulty, iov, count, offset);
 }
@@ -221,6 +233,11 @@ static void restore(void)
 		disk.bytes[i] = initial_byte(i);
 	if (vblk_backing_pwritev(disk.observed->memory, &all, 1, 0) != (ssize_t)disk.size)
 		abort();
+}
+
+void disk_interleave(void)
+{
+	disk.interleaved = true;
 }
 
 void disk_use(struct vblk_backing *backing, size_t size)

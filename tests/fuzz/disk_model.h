@@ -42,6 +42,9 @@ struct vblk_backing *disk_create(size_t size, bool plain);
 /* Which disk the model means from here on. Its bytes are as at the start, without rules, hooks. */
 void disk_use(struct vblk_backing *backing, size_t size);
 
+/* From here on calls of many requests are made in any order, for all disks. */
+void disk_interleave(void);
+
 /* Gives the rules back. */
 void disk_done(void);
 

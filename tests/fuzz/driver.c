@@ -411,3 +411,24 @@ uint16_t driver_ranges(struct driver *driver, const uint8_t a[6], bool *made)
 	return lay_out(driver, a, a[0] & 1 ? VIRTIO_BLK_T_WRITE_ZEROES : VIRTIO_BLK_T_DISCARD,
 		       count, len);
 }
+
+void driver_requests(struct driver *driver, const uint8_t a[7], unsigned count,
+		     driver_layer lay_out_one)
+{
+	for (unsigned i = 0; i < count; i++) {
+		bool made;
+		uint16_t head;
+
+		if ((a[6] >> 6) == 2)
+			driver->next_desc = 0;
+		head = lay_out_one(driver, a, &made);
+		if (!made)
+			return;
+		if ((a[6] >> 6) == 3)
+			head = (uint16_t)(head + driver->size);
+		if ((a[6] >> 6) == 1)
+			driver_offer(driver, head);
+		if (!(a[6] & 0x20))
+			driver_offer(driver, head);
+	}
+}

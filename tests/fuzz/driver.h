@@ -54,6 +54,17 @@ uint16_t driver_request(struct driver *driver, const uint8_t a[6], bool *made);
  */
 uint16_t driver_ranges(struct driver *driver, const uint8_t a[6], bool *made);
 
+/*
+ * Lays out `count` requests alike by one of the two above, and offers them.
+ *
+ * a[0..5]  as above
+ * a[6]     5 do not offer, 6-7 1 offer twice, 2 from descriptor 0 on, 3 a head out of range
+ */
+typedef uint16_t (*driver_layer)(struct driver *driver, const uint8_t a[6], bool *made);
+
+void driver_requests(struct driver *driver, const uint8_t a[7], unsigned count,
+		     driver_layer lay_out_one);
+
 /* Puts a head into the available ring and moves avail.idx. */
 void driver_offer(struct driver *driver, uint16_t head);
 void driver_set_avail_idx(struct driver *driver, uint16_t value);

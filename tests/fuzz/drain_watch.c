@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking at a drain step by step. */
+#include "drain_watch.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_mmio.h>
+#include <string.h>
+
+#include "backing/call.h"
+#include "check.h"
+#include "oracle.h"
+
+/* What is known of a head that was taken. */
+struct taken {
+	enum oracle_kind kind;
+	uint8_t status; /* of a reply */
+	uint32_t type;
+	uint64_t data_len;
+	uint64_t status_addr;
+	bool walked;
+	bool claimed;
+	bool prepared;
+};
+
+/* The last byte that was stored by itself: the status of what is published next. */
+static struct {
+	bool valid;
+	bool failed;
+	uint64_t address;
+	uint8_t value;
+} stored;
+
+static struct taken taken[VBLK_QUEUE_SIZE_MAX];
+static uint64_t in_flight[VBLK_QUEUE_SIZE_MAX / 64];
+static unsigned nowhere; /* heads out of range that were taken */
+
+struct watch watch;
+bool watch_record[VBLK_QUEUE_SIZE_MAX];
+int watch_record_error;
+
+void watch_reset(void (*happens)(enum moment moment))
+{
+	watch = (struct watch){ .happens = happens };
+	memset(watch_record, 0, sizeof(watch_record));
+	watch_record_error = 0;
+}
+
+void watch_begin(struct vblk_drain *drain)
+{
+	watch.drain = drain;
+	watch.quiet = false;
+	nowhere = 0;
+	stored.valid = false;
+	memset(in_flight, 0, sizeof(in_flight));
+	memset(taken, 0, sizeof(taken));
+}
+
+static uint16_t size(void)
+{
+	return watch.drain->queue.layout.size;
+}
+
+static bool is_taken(uint16_t head)
+{
+	return head < size() && in_flight[head / 64] >> head % 64 & 1;
+}
+
+static void give_back(uint16_t head)
+{
+	in_flight[head / 64] &= ~(1ull << head % 64);
+}
+
+static void take(uint16_t head)
+{
+	in_flight[head / 64] |= 1ull << head % 64;
+	taken[head] = (struct taken){ .walked = false };
+}
+
+unsigned watch_in_flight(void)
+{
+	unsigned heads = 0;
+
+	FUZZ_CHECK(memcmp(in_flight, watch.drain->queue.in_flight, sizeof(in_flight)) == 0,
+		   "what the queue thinks is in flight is not what was taken");
+	for (size_t i = 0; i < sizeof(in_flight) / sizeof(in_flight[0]); i++)
+		heads += (unsigned)__builtin_popcountll(in_flight[i]);
+	return heads + nowhere;
+}
+
+static bool is_held(void)
+{
+	return atomic_load(&watch.drain->lease.state) & VBLK_LEASE_HELD;
+}
+
+static void expect_held(const char *what)
+{
+	FUZZ_CHECK(!watch.drain || is_held(), "%s, and the lease is not held", what);
+}
+
+void watch_moment(enum moment moment)
+{
+	if (watch.happens)
+		watch.happens(moment);
+}
+
+/*
+ * The linker's names. Whatever is not about the drain that is looked at goes through as it is.
+ * NOLINTBEGIN(cert-dcl51-cpp,bugprone-reserved-identifier)
+ */
+#define WRAP(type, name, parameters)   \
+	type __real_##name parameters; \
+	type __wrap_##name parameters; \
+	type __wrap_##name parameters
+
+/* --- Heads --- */
+
+WRAP(int, vblk_queue_pop, (struct vblk_queue * queue, uint16_t *head))
+{
+	int ret;
+
+	/* One that was cut off may be looked at, and whatever is found is left there. */
+	FUZZ_CHECK(!watch.drain->poisoned || watch.drain->cut_off,
+		   "a chain is taken from a poisoned queue");
+	ret = __real_vblk_queue_pop(queue, head);
+	if (ret != 1)
+		return ret;
+	FUZZ_TRACE("        takes head %u", *head);
+	watch.popped++;
+	if (*head >= size()) {
+		nowhere++;
+		return ret;
+	}
+	FUZZ_CHECK(!is_taken(*head), "head %u is taken, and was not given back", *head);
+	take(*head);
+	return ret;
+}
+
+WRAP(void, vblk_queue_adopt, (struct vblk_queue * queue, uint16_t head))
+{
+	FUZZ_CHECK(head < size() && !is_taken(head), "head %u is adopted twice", head);
+	take(head);
+	taken[head].claimed = true;
+	__real_vblk_queue_adopt(queue, head);
+}
+
+WRAP(void, vblk_queue_drop, (struct vblk_queue * queue, uint16_t head))
+{
+	const struct taken *of = &taken[head % VBLK_QUEUE_SIZE_MAX];
+
+	FUZZ_TRACE("        drops head %u", head);
+	watch.dropped++;
+	if (head >= size()) {
+		FUZZ_CHECK(nowhere > 0, "head %u is dropped, and was not taken", head);
+		nowhere--;
+		return;
+	}
+	FUZZ_CHECK(is_taken(head), "head %u is dropped, and was not taken", head);
+	FUZZ_CHECK(of->kind == ORACLE_DROP || (stored.failed && stored.address == of->status_addr),
+		   "head %u is dropped, and could be answered", head);
+	give_back(head);
+	__real_vblk_queue_drop(queue, head);
+}
+
+WRAP(void, vblk_queue_undo_pop, (struct vblk_queue * queue, uint16_t head))
+{
+	FUZZ_TRACE("        puts head %u back", head);
+	watch.popped--;
+	if (head >= size()) {
+		FUZZ_CHECK(nowhere > 0 || watch.lost, "head %u is put back", head);
+		nowhere -= nowhere > 0;
+	} else {
+		/* When memory is lost, what was not published has not been answered. */
+		FUZZ_CHECK(is_taken(head) || watch.lost, "head %u is put back", head);
+		give_back(head);
+	}
+	__real_vblk_queue_undo_pop(queue, head);
+}
+
+WRAP(void, vblk_chain_walk,
+     (struct vblk_chain * chain, struct vblk_memory_view *view, uint64_t table, uint16_t count,
+      uint16_t head))
+{
+	const struct vblk_request_rules *rules = &watch.drain->config.rules;
+	const struct oracle_rules same = { rules->read_only, rules->discard, rules->write_zeroes };
+	static struct oracle_chain walked;
+	static struct oracle_request request;
+
+	oracle_walk(&walked, REAL, table, count, head);
+	oracle_judge(&request, &walked, REAL, &same);
+	FUZZ_TRACE("        head %u: %u descriptors, type %u, sector 0x%llx, %llu bytes, gate %u",
+		   head, walked.count, request.type, (unsigned long long)request.sector,
+		   (unsigned long long)request.data_len, request.gate);
+	if (head < size()) {
+		taken[head].kind = request.kind;
+		taken[head].status = request.status;
+		taken[head].type = request.type;
+		taken[head].data_len = request.data_len;
+		taken[head].status_addr = request.status_addr;
+		taken[head].walked = true;
+	}
+	__real_vblk_chain_walk(chain, view, table, count, head);
+}
+
+/* --- Answers --- */
+
+static uint32_t used_length(const struct taken *of, uint8_t status)
+{
+	if (of->kind == ORACLE_REPLY || status != VIRTIO_BLK_S_OK)
+		return 1;
+	if (of->type == VIRTIO_BLK_T_IN)
+		return (uint32_t)of->data_len + 1;
+	return of->type == VIRTIO_BLK_T_GET_ID ? VIRTIO_BLK_ID_BYTES + 1 : 1;
+}
+
+static void expect_answer(uint16_t head, uint32_t length)
+{
+	const struct taken *of = &taken[head];
+
+	FUZZ_CHECK(of->walked && of->kind != ORACLE_DROP,
+		   "head %u is published, and cannot be answered", head);
+	FUZZ_CHECK(stored.valid && stored.address == of->status_addr,
+		   "head %u is published, and its status is not at 0x%llx", head,
+		   (unsigned long long)of->status_addr);
+	if (of->kind == ORACLE_REPLY)
+		FUZZ_CHECK(stored.value == of->status, "head %u has status %u, should be %u", head,
+			   stored.value, of->status);
+	else
+		FUZZ_CHECK(stored.value <= VIRTIO_BLK_S_IOERR, "head %u has status %u", head,
+			   stored.value);
+	FUZZ_CHECK(length == used_length(of, stored.value), "head %u has length %u", head, length);
+	FUZZ_CHECK(!watch.drain->config.journal.ops || (of->claimed && of->prepared),
+		   "head %u is published, and not on record", head);
+}
+
+static uint32_t number(const uint8_t *at, unsigned bytes)
+{
+	uint32_t value = 0;
+
+	for (unsigned i = 0; i < bytes; i++)
+		value |= (uint32_t)at[i] << 8 * i;
+	return value;
+}
+
+static void expect_in_ring(const struct vblk_queue *queue, uint16_t slot, uint16_t head,
+			   uint32_t length)
+{
+	uint64_t used = queue->layout.used;
+	uint8_t idx[2], element[8];
+
+	FUZZ_CHECK(arena_get(REAL, used + 2, idx, sizeof(idx)) &&
+			   arena_get(REAL, used + 4 + 8ull * (slot % size()), element,
+				     sizeof(element)),
+		   "published where no memory is");
+	FUZZ_CHECK(number(idx, 2) == (uint16_t)(slot + 1) && number(element, 4) == head &&
+			   number(element + 4, 4) == length,
+		   "used.idx %u, id %u, length %u, should be %u, %u, %u", number(idx, 2),
+		   number(element, 4), number(element + 4, 4), (uint16_t)(slot + 1), head, length);
+}
+
+WRAP(int, vblk_queue_push, (struct vblk_queue * queue, uint16_t head, uint32_t length))
+{
+	uint16_t slot = queue->next_used;
+	bool lost = watch.lost;
+	int ret;
+
+	expect_held("a head is published");
+	FUZZ_CHECK(!watch.drain->poisoned, "a poisoned queue publishes head %u", head);
+	FUZZ_CHECK(is_taken(head), "head %u is published, and nobody has it", head);
+	expect_answer(head, length);
+	give_back(head);
+	ret = __real_vblk_queue_push(queue, head, length);
+	FUZZ_TRACE("        publishes head %u: %d", head, ret);
+	if (ret < 0) {
+		watch.failed++;
+		return ret;
+	}
+	FUZZ_CHECK(!lost, "head %u is published, and memory was lost", head);
+	watch.published++;
+	watch.answered++;
+	watch.errors += stored.value == VIRTIO_BLK_S_IOERR;
+	stored.valid = false;
+	expect_in_ring(queue, slot, head, length);
+	return ret;
+}
+
+/* --- The guest --- */
+
+WRAP(int, vblk_memory_copy_out,
+     (struct vblk_memory_view * view, uint64_t address, const void *from, uint64_t length))
+{
+	int ret;
+
+	expect_held("guest memory is written");
+	ret = __real_vblk_memory_copy_out(view, address, from, length);
+	if (length == 1) {
+		stored.valid = ret == 0;
+		stored.failed = ret < 0;
+		stored.address = address;
+		stored.value = *(const uint8_t *)from;
+	}
+	return ret;
+}
+
+WRAP(int, vblk_memory_zero, (struct vblk_memory_view * view, uint64_t address, uint64_t length))
+{
+	expect_held("zeros are stored");
+	return __real_vblk_memory_zero(view, address, length);
+}
+
+WRAP(int, vblk_queue_disable_notifications, (struct vblk_queue * queue))
+{
+	expect_held("notifications are turned off");
+	return __real_vblk_queue_disable_notifications(queue);
+}
+
+WRAP(int, vblk_queue_enable_notifications, (struct vblk_queue * queue))
+{
+	int ret;
+
+	expect_held("notifications are turned on");
+	ret = __real_vblk_queue_enable_notifications(queue);
+	watch.quiet = ret < 0;
+	return ret;
+}
+
+WRAP(void, vblk_port_set_interrupt_status, (struct vblk_port * port, uint32_t bits))
+{
+	expect_held("InterruptStatus is changed");
+	watch.announced += bits == VIRTIO_MMIO_INT_VRING;
+	__real_vblk_port_set_interrupt_status(port, bits);
+}
+
+WRAP(int, vblk_port_signal, (struct vblk_port * port))
+{
+	expect_held("an interrupt is raised");
+	return __real_vblk_port_signal(port);
+}
+
+WRAP(int, vblk_port_signal_needs_reset, (struct vblk_port * port))
+{
+	expect_held("NEEDS_RESET is set");
+	return __real_vblk_port_signal_needs_reset(port);
+}
+
+/* --- The disk --- */
+
+WRAP(ssize_t, vblk_backing_perform, (struct vblk_backing * backing, const struct vblk_call *call))
+{
+	if (!watch.landing) {
+		FUZZ_CHECK(!vblk_lease_is_revoked(&watch.drain->lease),
+			   "a call is made, and the lease is gone");
+		FUZZ_CHECK(!watch.lost, "a call is made, and memory was lost");
+	}
+	watch_moment(MOMENT_CALL);
+	return __real_vblk_backing_perform(backing, call);
+}
+
+/* NOLINTEND(cert-dcl51-cpp,bugprone-reserved-identifier) */
+
+/* --- The record --- */
+
+static int record_open(void *context, uint16_t used_idx, struct vblk_journal_heads *heads)
+{
+	(void)context;
+	(void)used_idx;
+	expect_held("the record is opened");
+	watch_moment(MOMENT_RECORD);
+	for (uint16_t head = 0; head < size(); head++) {
+		if (watch_record[head])
+			heads->head[heads->count++] = head;
+	}
+	return watch_record_error;
+}
+
+static void record_claim(void *context, uint16_t head)
+{
+	(void)context;
+	expect_held("a head is claimed");
+	FUZZ_CHECK(is_taken(head) && !taken[head].claimed, "head %u is claimed", head);
+	taken[head].claimed = true;
+	watch_record[head] = true;
+	watch_moment(MOMENT_RECORD);
+}
+
+static void record_prepare(void *context, uint16_t head)
+{
+	(void)context;
+	expect_held("a head is prepared");
+	FUZZ_CHECK(is_taken(head) && taken[head].claimed, "head %u is prepared", head);
+	taken[head].prepared = true;
+	watch_moment(MOMENT_RECORD);
+}
+
+static void record_commit(void *context, uint16_t head, uint16_t used_idx)
+{
+	(void)context;
+	expect_held("a head is committed");
+	FUZZ_CHECK(!is_taken(head) && taken[head].prepared &&
+			   used_idx == watch.drain->queue.next_used,
+		   "head %u is committed at %u", head, used_idx);
+	watch_record[head] = false;
+	watch_moment(MOMENT_RECORD);
+}
+
+const struct vblk_journal_ops watch_journal = {
+	.open = record_open,
+	.claim = record_claim,
+	.prepare = record_prepare,
+	.commit = record_commit,
+};
