@@ -35,7 +35,7 @@ struct watch {
 	/* Since watch_begin. */
 	uint64_t published;
 	uint64_t dropped;
-	uint64_t failed; /* written, and not published */
+	uint64_t failed; /* written, and not published, and no memory was lost */
 	uint64_t errors; /* published as IOERR */
 
 	/* Since whoever looks set them to 0. */
