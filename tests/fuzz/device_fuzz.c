@@ -33,7 +33,7 @@
  * START        as of start_device
  * REQUEST      a[0..5] as of driver_request; a[6] 0-3 how many more, 4 notify, 5 do not offer,
  *              6-7 1 offer twice, 2 from descriptor 0 on, 3 a head out of range
- * NOTIFY       a[0] queue; a[1] odd: used_event is set before
+ * NOTIFY       a[0] from 250 on: another queue; a[1] odd: used_event is set before
  * RUN          a[0] 0-4 how many times more; 7 each time at the deadline, while there is one
  * CLOCK        a[0..1] by how much
  * THROTTLE     a[0..1] iops, a[2..3] bps, a[4] and a[5] bursts
@@ -54,6 +54,7 @@
  * RANGES       a[0..5] as of driver_ranges; a[6] as of REQUEST
  * WRITEBACK    a[0] what is written to the byte of the write cache
  * RESIZE       a[0] to which size, of some; a[1] flags
+ * QUEUE        a[0] which queue the driver is busy with from here on
  */
 enum op {
 	OP_SETUP,
@@ -82,6 +83,7 @@ enum op {
 	OP_RANGES,
 	OP_WRITEBACK,
 	OP_RESIZE,
+	OP_QUEUE,
 	OPS,
 };
 
@@ -169,6 +171,14 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_RESIZE, 0, 1 },
 	{ OP_RESIZE, 1 },
 	{ OP_RESIZE, 2, 1 },
+	{ OP_SETUP, 12 },
+	{ OP_SETUP, 12 },
+	{ OP_SETUP, 13 },
+	{ OP_QUEUE },
+	{ OP_QUEUE, 1 },
+	{ OP_QUEUE, 3 },
+	{ OP_WRITE, 4, 0, 0, 1 },
+	{ OP_WRITE, 4, 0, 0, 3 },
 	{ OP_READ, 32, 1, 1, 1 },
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
@@ -177,7 +187,7 @@ static void request(const uint8_t a[7], driver_layer lay_out)
 {
 	driver_requests(&rig.driver, a, (a[6] & 15u) + 1, lay_out);
 	if (a[6] & 0x10)
-		rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, rig.queue);
 }
 
 /* An embedder's loop: comes again when it was told to, some times at most. */
@@ -239,7 +249,7 @@ static void notify(const uint8_t a[7])
 
 	if (a[1] & 1)
 		step_used_event(&rig.driver, a[1] >> 1);
-	rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, a[0] < 250 ? 0 : others[a[0] % COUNT(others)]);
+	rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, a[0] < 250 ? rig.queue : others[a[0] % COUNT(others)]);
 }
 
 static void resize(const uint8_t a[7])
@@ -265,7 +275,7 @@ static void step_memory(enum op op, const uint8_t a[7])
 	case OP_OFFER:
 		driver_offer(&rig.driver, record_u16(a));
 		if (a[2] & 1)
-			rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+			rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, rig.queue);
 		break;
 	case OP_AVAIL_IDX:
 		driver_set_avail_idx(&rig.driver, (uint16_t)(rig.driver.avail_idx + record_u16(a)));
@@ -338,6 +348,9 @@ static void step(enum op op, const uint8_t a[7])
 		break;
 	case OP_RESIZE:
 		resize(a);
+		break;
+	case OP_QUEUE:
+		rig_choose_queue(a[0]);
 		break;
 	case OP_BIND:
 		rig_bind();

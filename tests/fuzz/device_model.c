@@ -18,13 +18,41 @@
 #define SLEEP_MAX_NS	1000000000ull
 #define ALL_DRIVER_BITS 0xfu
 
+unsigned model_queues(const struct model *model)
+{
+	return model->options.queues ? model->options.queues : 1;
+}
+
+static void reset_queues(struct model *model)
+{
+	model->queues = model_queues(model);
+	for (unsigned i = 0; i < MODEL_QUEUES; i++)
+		model->queue[i].layout = (struct model_layout){ .size = QUEUE_SIZE_MAX };
+}
+
+static void forget_engines(struct model *model)
+{
+	model->running = false;
+	model->resting = false;
+	model->line_length = 0;
+	for (unsigned i = 0; i < MODEL_QUEUES; i++) {
+		struct model_queue *queue = &model->queue[i];
+
+		queue->running = false;
+		queue->pending = false;
+		queue->waiting = false;
+		queue->in_line = false;
+	}
+}
+
 void model_init(struct model *model, const struct model_options *options)
 {
-	memset(model, 0, offsetof(struct model, drain));
-	memset(&model->counters, 0, sizeof(model->counters));
+	memset(model, 0, offsetof(struct model, queue));
 	model->options = *options;
 	model->capacity_bytes = options->capacity_bytes;
-	model->layout.size = QUEUE_SIZE_MAX;
+	throttle_model_init(&model->throttle, &model->limits, disk_now[MODEL]);
+	reset_queues(model);
+	forget_engines(model);
 }
 
 uint64_t model_offered(const struct model *model)
@@ -39,6 +67,8 @@ uint64_t model_offered(const struct model *model)
 		return features;
 	features |= BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
 		    BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	if (model_queues(model) > 1)
+		features |= BIT(VIRTIO_BLK_F_MQ);
 	if (model->options.read_only)
 		return features;
 	features |= BIT(VIRTIO_BLK_F_WRITE_ZEROES);
@@ -47,50 +77,95 @@ uint64_t model_offered(const struct model *model)
 
 /* --- Engine --- */
 
-void model_run(struct model *model)
+static void wake_first(struct model *model)
+{
+	if (model->line_length > 0)
+		model->queue[model->line[0]].pending = true;
+}
+
+void model_leave_line(struct model *model, struct model_queue *queue)
+{
+	unsigned at = 0;
+
+	if (!queue->in_line)
+		return;
+	queue->in_line = false;
+	while (&model->queue[model->line[at]] != queue)
+		at++;
+	model->line_length--;
+	memmove(model->line + at, model->line + at + 1,
+		(model->line_length - at) * sizeof(model->line[0]));
+	if (at == 0)
+		wake_first(model);
+}
+
+static void take_turn(struct model *model, struct model_queue *queue)
+{
+	model->turn = queue;
+	model->drain = &queue->drain;
+}
+
+static void run_queue(struct model *model, struct model_queue *queue)
 {
 	uint64_t wait_ns = 0;
 	enum model_outcome outcome;
 
-	if (!model->running || model->resting)
+	if (!queue->running || model->resting)
 		return;
+	queue->pending = false;
+	take_turn(model, queue);
 	outcome = model_drain_run(model, &wait_ns);
-	model->pending = outcome == MODEL_MORE;
-	model->waiting = outcome == MODEL_STALLED;
+	queue->pending |= outcome == MODEL_MORE;
+	queue->waiting = outcome == MODEL_STALLED;
 	if (wait_ns < 1)
 		wait_ns = 1;
 	if (wait_ns > SLEEP_MAX_NS)
 		wait_ns = SLEEP_MAX_NS;
-	model->deadline_ns = disk_now[MODEL] + wait_ns;
+	queue->deadline_ns = disk_now[MODEL] + wait_ns;
 }
 
+void model_run(struct model *model)
+{
+	for (unsigned i = 0; i < model_queues(model); i++)
+		run_queue(model, &model->queue[i]);
+}
+
+/* The first queue always, the others if they are ready. */
 static void start(struct model *model)
 {
 	if (!(model->status & VIRTIO_CONFIG_S_DRIVER_OK) || !model->bound)
 		return;
 	model->running = true;
-	model->waiting = false;
-	model_drain_start(model);
-	if (model->pending)
-		model_run(model);
+	throttle_model_init(&model->throttle, &model->limits, disk_now[MODEL]);
+	for (unsigned i = 0; i < model_queues(model); i++) {
+		struct model_queue *queue = &model->queue[i];
+
+		if (i > 0 && !queue->layout.ready)
+			continue;
+		queue->running = true;
+		queue->waiting = false;
+		take_turn(model, queue);
+		model_drain_start(model);
+		if (queue->pending)
+			run_queue(model, queue);
+	}
 }
 
 static void stop(struct model *model)
 {
-	model->running = false;
-	model->waiting = false;
-	model->resting = false;
-	model->pending = false;
+	forget_engines(model);
 	model->counters.throttled_now = 0;
 }
 
-static void notify(struct model *model)
+static void notify(struct model *model, uint32_t index)
 {
-	model->pending = true;
-	if (!model->running)
+	struct model_queue *queue = &model->queue[index];
+
+	queue->pending = true;
+	if (!queue->running)
 		return;
 	model->counters.notifications++;
-	model_run(model);
+	run_queue(model, queue);
 }
 
 void model_bind(struct model *model)
@@ -113,8 +188,10 @@ bool model_pause(struct model *model)
 void model_resume(struct model *model)
 {
 	model->resting = false;
-	if (model->pending)
-		model_run(model);
+	for (unsigned i = 0; i < model_queues(model); i++) {
+		if (model->queue[i].pending)
+			run_queue(model, &model->queue[i]);
+	}
 }
 
 bool model_is_paused(const struct model *model)
@@ -122,19 +199,35 @@ bool model_is_paused(const struct model *model)
 	return !model->running || model->resting;
 }
 
+static void wake_all(struct model *model)
+{
+	for (unsigned i = 0; i < model->line_length; i++) {
+		model->queue[model->line[i]].pending = true;
+		model->queue[model->line[i]].in_line = false;
+	}
+	model->line_length = 0;
+}
+
 bool model_set_throttle(struct model *model, const struct vblk_throttle *limits)
 {
 	if (!throttle_model_is_legal(limits))
 		return false;
 	model->limits = *limits;
-	if (!model->running)
-		return true;
-	throttle_model_change(&model->drain.throttle, limits, disk_now[MODEL]);
+	throttle_model_change(&model->throttle, limits, disk_now[MODEL]);
+	if (limits->iops || limits->bps)
+		wake_first(model);
+	else
+		wake_all(model);
 	/* Who waits for tokens is looked at again. */
-	if (model->waiting)
-		model->pending = true;
-	if (model->pending)
-		model_run(model);
+	for (unsigned i = 0; i < model_queues(model); i++) {
+		struct model_queue *queue = &model->queue[i];
+
+		if (!queue->running)
+			continue;
+		queue->pending |= queue->waiting;
+		if (queue->pending)
+			run_queue(model, queue);
+	}
 	return true;
 }
 
@@ -163,10 +256,19 @@ int model_resize(struct model *model, uint64_t bytes, uint32_t flags)
 
 bool model_deadline(const struct model *model, uint64_t *deadline_ns)
 {
-	if (!model->running || model->resting)
-		return false;
-	*deadline_ns = model->pending ? disk_now[MODEL] : model->deadline_ns;
-	return model->pending || model->waiting;
+	bool any = false;
+
+	for (unsigned i = 0; i < model_queues(model) && !model->resting; i++) {
+		const struct model_queue *queue = &model->queue[i];
+		uint64_t own = queue->pending ? disk_now[MODEL] : queue->deadline_ns;
+
+		if (!queue->running || !(queue->pending || queue->waiting))
+			continue;
+		if (!any || own < *deadline_ns)
+			*deadline_ns = own;
+		any = true;
+	}
+	return any;
 }
 
 /* --- Registers --- */
@@ -182,7 +284,7 @@ static void reset(struct model *model)
 	model->queue_sel = 0;
 	model->accepted = 0;
 	model->write_through = false;
-	model->layout = (struct model_layout){ .size = QUEUE_SIZE_MAX };
+	reset_queues(model);
 }
 
 /* S-4: the bit that follows, where each has its turn. 0: none. */
@@ -222,6 +324,8 @@ static enum model_refusal write_status(struct model *model, uint32_t value)
 						     (model->accepted & ~model_offered(model))))
 		return MODEL_WARNED;
 	model->status = value;
+	if (added == VIRTIO_CONFIG_S_FEATURES_OK && !(model->accepted >> VIRTIO_BLK_F_MQ & 1))
+		model->queues = 1;
 	if (added == VIRTIO_CONFIG_S_FEATURES_OK)
 		model->write_through = (model->accepted >> VIRTIO_BLK_F_CONFIG_WCE & 1) &&
 				       !(model->accepted >> VIRTIO_BLK_F_FLUSH & 1);
@@ -248,14 +352,14 @@ static bool queue_is_open(const struct model *model)
 	const uint32_t ok =
 		VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
 
-	return model->queue_sel == 0 && (model->status & ok) == ok &&
+	return model->queue_sel < model->queues && (model->status & ok) == ok &&
 	       !(model->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-static void write_size(struct model *model, uint16_t size)
+static void write_size(struct model_layout *layout, uint16_t size)
 {
 	if (size >= 1 && size <= QUEUE_SIZE_MAX && __builtin_popcount(size) == 1)
-		model->layout.size = size;
+		layout->size = size;
 }
 
 static void write_address(uint64_t *address, bool high, uint32_t value, unsigned align)
@@ -269,13 +373,13 @@ static void write_address(uint64_t *address, bool high, uint32_t value, unsigned
 
 static void write_queue(struct model *model, uint64_t offset, uint32_t value)
 {
-	struct model_layout *layout = &model->layout;
+	struct model_layout *layout = &model->queue[model->queue_sel % MODEL_QUEUES].layout;
 
 	if (!queue_is_open(model))
 		return;
 	switch (offset) {
 	case VIRTIO_MMIO_QUEUE_NUM:
-		write_size(model, (uint16_t)value);
+		write_size(layout, (uint16_t)value);
 		break;
 	case VIRTIO_MMIO_QUEUE_READY:
 		layout->ready = value == 1;
@@ -313,8 +417,8 @@ enum model_refusal model_write(struct model *model, uint64_t offset, uint32_t va
 		model->queue_sel = value;
 		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
-		if (value == 0)
-			notify(model);
+		if (value < model->queues)
+			notify(model, value);
 		break;
 	case VIRTIO_MMIO_INTERRUPT_ACK:
 		model->interrupt_status &= ~value;
@@ -341,9 +445,10 @@ uint32_t model_read(const struct model *model, uint64_t offset)
 			       ? 0
 			       : (uint32_t)(model_offered(model) >> 32 * model->device_sel);
 	case VIRTIO_MMIO_QUEUE_NUM_MAX:
-		return model->queue_sel == 0 ? QUEUE_SIZE_MAX : 0;
+		return model->queue_sel < model->queues ? QUEUE_SIZE_MAX : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
-		return model->queue_sel == 0 && model->layout.ready;
+		return model->queue_sel < model->queues &&
+		       model->queue[model->queue_sel].layout.ready;
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		return model->interrupt_status;
 	case VIRTIO_MMIO_STATUS:
@@ -379,7 +484,7 @@ static void fill_rest(const struct model *model, uint8_t config[CONFIG_BYTES])
 	config[24] = 3; /* physical blocks of 2^3 sectors */
 	put(config + 26, 2, 8);
 	config[WRITEBACK] = !model->write_through;
-	put(config + 34, 2, 1);
+	put(config + 34, 2, model_queues(model));
 	if (model_offered(model) >> VIRTIO_BLK_F_DISCARD & 1) {
 		put(config + 36, 4, ORACLE_SECTORS_MAX);
 		put(config + 40, 4, ORACLE_RANGES_MAX);

@@ -18,12 +18,15 @@
 /* What is constant in a device. */
 struct model_options {
 	bool read_only;
-	bool strict; /* VBLK_UNDELIVERABLE_NEEDS_RESET */
-	bool all;    /* VBLK_FEATURES_ALL */
-	bool plain;  /* the backing cannot discard */
+	bool strict;	 /* VBLK_UNDELIVERABLE_NEEDS_RESET */
+	bool all;	 /* VBLK_FEATURES_ALL */
+	bool plain;	 /* the backing cannot discard */
+	unsigned queues; /* 0: one */
 	uint64_t capacity_bytes;
 	const char *serial;
 };
+
+#define MODEL_QUEUES 4u
 
 struct model_layout {
 	uint16_t size;
@@ -44,12 +47,22 @@ struct model_drain {
 	uint16_t next_avail;
 	uint16_t next_used;
 	uint16_t num_added;
-	struct throttle_model throttle;
 	struct oracle_chain chain;
 	struct oracle_request request;
 	/* Of one run. */
 	unsigned taken;	    /* chains that left the queue */
 	unsigned published; /* of these */
+};
+
+/* One of them, with its engine. */
+struct model_queue {
+	struct model_layout layout;
+	bool running;
+	bool pending;
+	bool waiting;
+	bool in_line; /* for tokens */
+	uint64_t deadline_ns;
+	struct model_drain drain;
 };
 
 enum model_outcome {
@@ -71,21 +84,27 @@ struct model {
 	uint64_t accepted;
 	bool write_through;
 	uint64_t capacity_bytes;
-	struct model_layout layout;
+	unsigned queues; /* that the driver finds */
 	struct vblk_throttle limits;
-	/* Engine. */
-	bool running;
-	bool pending;
-	bool waiting;
+	struct throttle_model throttle;
+	/* Who waits for tokens, the first first. */
+	unsigned line[MODEL_QUEUES];
+	unsigned line_length;
+	/* Engines. */
+	bool running; /* from DRIVER_OK to reset */
 	bool resting;
-	uint64_t deadline_ns;
 	uint64_t acknowledged; /* pauses */
 	uint64_t drains;       /* that looked at the queue */
 	uint64_t effort;       /* descriptors and pieces of data so far */
-	struct model_drain drain;
-
 	struct vblk_metrics_snapshot counters;
+
+	struct model_drain *drain; /* the one that runs */
+	struct model_queue *turn;  /* whose it is */
+	struct model_queue queue[MODEL_QUEUES];
 };
+
+/* How many queues the device has. */
+unsigned model_queues(const struct model *model);
 
 /* Feature bits that it offers. */
 uint64_t model_offered(const struct model *model);
@@ -116,7 +135,11 @@ bool model_set_throttle(struct model *model, const struct vblk_throttle *limits)
 int model_resize(struct model *model, uint64_t bytes, uint32_t flags);
 bool model_deadline(const struct model *model, uint64_t *deadline_ns);
 
-/* drain_model.c */
+/* By a queue whose request may pass: the next in line has its turn. Also of one that is not there.
+ */
+void model_leave_line(struct model *model, struct model_queue *queue);
+
+/* drain_model.c: of the queue that has its turn */
 void model_drain_start(struct model *model);
 enum model_outcome model_drain_run(struct model *model, uint64_t *wait_ns);
 

@@ -70,13 +70,16 @@ static uint64_t ring_slot(const struct model_layout *layout, uint16_t index, uns
 
 static void clear_stall(struct model *model)
 {
-	model->drain.stalled = false;
-	model->counters.throttled_now = 0;
+	if (!model->drain->stalled)
+		return;
+	model->drain->stalled = false;
+	model->counters.throttled_now--;
+	model_leave_line(model, model->turn);
 }
 
 static void poison(struct model *model, bool invalid_idx)
 {
-	model->drain.poisoned = true;
+	model->drain->poisoned = true;
 	clear_stall(model);
 	if (invalid_idx)
 		model->counters.invalid_avail_idx++;
@@ -89,7 +92,7 @@ static void poison(struct model *model, bool invalid_idx)
 
 static void interrupt(struct model *model)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	uint16_t wanted, added;
 
 	model->interrupt_status |= VIRTIO_MMIO_INT_VRING;
@@ -106,7 +109,7 @@ static void interrupt(struct model *model)
 
 static void ask_for_silence(struct model *model)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 
 	if (!drain->event_idx)
 		(void)store(drain->layout.used, 0, 2, VRING_USED_F_NO_NOTIFY);
@@ -118,7 +121,7 @@ static void ask_for_silence(struct model *model)
  */
 static bool ask_for_notification(struct model *model, bool last)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	uint16_t idx;
 	bool ok;
 
@@ -147,7 +150,7 @@ static bool drop(struct model *model)
 
 static bool publish(struct model *model, uint16_t head, uint8_t status, uint32_t length)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	uint64_t slot = ring_slot(&drain->layout, drain->next_used, 8);
 	uint64_t used = drain->layout.used;
 	uint64_t run;
@@ -170,7 +173,7 @@ static bool publish(struct model *model, uint16_t head, uint8_t status, uint32_t
 /* Cuts the data into pieces; false if any of it is not mapped. */
 static bool map_data(struct model *model)
 {
-	const struct oracle_request *request = &model->drain.request;
+	const struct oracle_request *request = &model->drain->request;
 
 	data.count = 0;
 	for (unsigned i = 0; i < request->spans; i++) {
@@ -266,14 +269,14 @@ static bool is_in_range(const struct model *model, const struct oracle_request *
 /* D-STABLE, D-WCE */
 static bool is_write_through(const struct model *model)
 {
-	return model->drain.stable_writes || model->write_through;
+	return model->drain->stable_writes || model->write_through;
 }
 
 /* --- Requests. Each returns the bytes for the used length, or -1. --- */
 
 static int64_t read_disk(struct model *model)
 {
-	const struct oracle_request *request = &model->drain.request;
+	const struct oracle_request *request = &model->drain->request;
 	unsigned interrupts = 0;
 	uint64_t done, left;
 
@@ -294,7 +297,7 @@ static int64_t read_disk(struct model *model)
 
 static int64_t write_disk(struct model *model)
 {
-	const struct oracle_request *request = &model->drain.request;
+	const struct oracle_request *request = &model->drain->request;
 	unsigned interrupts = 0;
 	uint64_t done;
 
@@ -331,7 +334,7 @@ static bool write_zeros(struct model *model, uint64_t offset, uint64_t bytes, un
 static bool change_range(struct model *model, const struct oracle_range *range,
 			 unsigned *interrupts)
 {
-	bool discard = model->drain.request.type == VIRTIO_BLK_T_DISCARD;
+	bool discard = model->drain->request.type == VIRTIO_BLK_T_DISCARD;
 	enum vblk_faulty_op op = discard ? VBLK_FAULTY_DISCARD : VBLK_FAULTY_WRITE_ZEROES;
 	uint64_t offset = range->sector * 512, left = range->sectors * 512ull;
 
@@ -356,7 +359,7 @@ static bool change_range(struct model *model, const struct oracle_range *range,
 
 static int64_t change_ranges(struct model *model)
 {
-	const struct oracle_request *request = &model->drain.request;
+	const struct oracle_request *request = &model->drain->request;
 	uint64_t sectors = model->capacity_bytes / 512, total = 0;
 	unsigned interrupts = 0;
 
@@ -394,7 +397,7 @@ static int64_t flush_disk(struct model *model)
 /* Bytes go out one by one up to the first that has no place. */
 static int64_t tell_serial(const struct model *model)
 {
-	const struct oracle_request *request = &model->drain.request;
+	const struct oracle_request *request = &model->drain->request;
 	unsigned told = 0;
 
 	if (request->data_len < SERIAL_BYTES)
@@ -426,7 +429,7 @@ static bool carry_out(struct model *model, uint16_t head)
 {
 	int64_t length;
 
-	switch (model->drain.request.type) {
+	switch (model->drain->request.type) {
 	case VIRTIO_BLK_T_IN:
 		length = read_disk(model);
 		break;
@@ -454,12 +457,12 @@ static bool carry_out(struct model *model, uint16_t head)
 
 void model_drain_start(struct model *model)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 
-	memset(drain, 0, offsetof(struct model_drain, throttle));
+	memset(drain, 0, offsetof(struct model_drain, chain));
 	drain->taken = 0;
 	drain->published = 0;
-	drain->layout = model->layout;
+	drain->layout = model->turn->layout;
 	drain->event_idx = model->accepted >> VIRTIO_RING_F_EVENT_IDX & 1;
 	drain->stable_writes = !(model->accepted >> VIRTIO_BLK_F_FLUSH & 1) &&
 			       !(model->accepted >> VIRTIO_BLK_F_CONFIG_WCE & 1);
@@ -468,7 +471,6 @@ void model_drain_start(struct model *model)
 		.discard = model->accepted >> VIRTIO_BLK_F_DISCARD & 1,
 		.write_zeroes = model->accepted >> VIRTIO_BLK_F_WRITE_ZEROES & 1,
 	};
-	throttle_model_init(&drain->throttle, &model->limits, disk_now[MODEL]);
 }
 
 enum step {
@@ -481,7 +483,7 @@ enum step {
 /* Takes a head off the available ring. */
 static enum step take(struct model *model, uint16_t *head)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	const struct model_layout *layout = &drain->layout;
 	uint16_t idx, ahead;
 
@@ -505,9 +507,35 @@ static enum step take(struct model *model, uint16_t *head)
 	return SERVED;
 }
 
+static bool is_limited(const struct model *model)
+{
+	return !model->throttle.ops.unlimited || !model->throttle.bytes.unlimited;
+}
+
+/* Only the first in line may take; who may not, or gets none, is in line from then on. */
+static bool may_pass(struct model *model, uint64_t *wait_ns)
+{
+	struct model_queue *queue = model->turn;
+	bool first = model->line_length == 0 || &model->queue[model->line[0]] == queue;
+
+	if (!is_limited(model))
+		return true;
+	if (first && throttle_model_take(&model->throttle, oracle_cost(&model->drain->request),
+					 disk_now[MODEL], wait_ns)) {
+		model_leave_line(model, queue);
+		return true;
+	}
+	if (!first)
+		*wait_ns = UINT64_MAX;
+	if (!queue->in_line)
+		model->line[model->line_length++] = (unsigned)(queue - model->queue);
+	queue->in_line = true;
+	return false;
+}
+
 static enum step serve(struct model *model, uint64_t *wait_ns)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	struct oracle_request *request = &drain->request;
 	enum step step;
 	uint16_t head;
@@ -522,11 +550,9 @@ static enum step serve(struct model *model, uint64_t *wait_ns)
 	FUZZ_TRACE("        head %u: %u descriptors, type %u, sector 0x%llx, %llu bytes, gate %u",
 		   head, drain->chain.count, request->type, (unsigned long long)request->sector,
 		   (unsigned long long)request->data_len, request->gate);
-	if (request->kind == ORACLE_RUN &&
-	    !throttle_model_take(&drain->throttle, oracle_cost(request), disk_now[MODEL],
-				 wait_ns)) {
+	if (request->kind == ORACLE_RUN && !may_pass(model, wait_ns)) {
 		model->counters.throttled++;
-		model->counters.throttled_now = 1;
+		model->counters.throttled_now += !drain->stalled;
 		drain->stalled = true;
 		return STALLED;
 	}
@@ -557,7 +583,7 @@ static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 	bool asked = false, more = true;
 	enum step step = SERVED;
 
-	while (looks < model->drain.layout.size) {
+	while (looks < model->drain->layout.size) {
 		if (!asked)
 			ask_for_silence(model);
 		asked = true;
@@ -581,7 +607,7 @@ static enum model_outcome serve_all(struct model *model, uint64_t *wait_ns)
 
 enum model_outcome model_drain_run(struct model *model, uint64_t *wait_ns)
 {
-	struct model_drain *drain = &model->drain;
+	struct model_drain *drain = model->drain;
 	enum model_outcome outcome;
 
 	drain->taken = 0;

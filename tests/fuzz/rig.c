@@ -77,6 +77,18 @@ static const struct kind kinds[RIG_KINDS] = {
 		.options = { .all = true, .capacity_bytes = 1ull << 40, .serial = "all" },
 		.disk_size = 8192,
 	},
+	{
+		.options = { .all = true, .queues = 2, .capacity_bytes = 8192, .serial = "two" },
+		.disk_size = 8192,
+	},
+	{
+		.options = { .all = true,
+			     .strict = true,
+			     .queues = 4,
+			     .capacity_bytes = 8192,
+			     .serial = "four" },
+		.disk_size = 8192,
+	},
 };
 
 /* What lives on from input to input. */
@@ -131,6 +143,7 @@ static struct vblk_device *make_device(const struct kind *kind, struct vblk_back
 		.capacity_bytes = kind->options.capacity_bytes,
 		.read_only = kind->options.read_only,
 		.serial = kind->options.serial,
+		.queues = (uint16_t)kind->options.queues,
 		.features = kind->options.all ? VBLK_FEATURES_ALL : VBLK_FEATURES_BASE,
 		.log = { count_message, NULL, VBLK_LOG_DEBUG },
 		.clock = read_clock,
@@ -146,6 +159,31 @@ static struct vblk_device *make_device(const struct kind *kind, struct vblk_back
 }
 
 /* --- What is done to both --- */
+
+/* Where the driver's rings are is what the registers say. */
+static void find_rings(void)
+{
+	const struct model_layout *layout = &rig.model.queue[rig.queue].layout;
+
+	rig.driver.desc = layout->desc;
+	rig.driver.avail = layout->avail;
+	rig.driver.used = layout->used;
+	rig.driver.size = layout->size;
+}
+
+/* What a program may write, and where it writes next, is one for all queues. */
+void rig_choose_queue(unsigned queue)
+{
+	unsigned budget = rig.driver.budget;
+	uint8_t slot = rig.driver.slot;
+
+	rig.other[rig.queue] = rig.driver;
+	rig.queue = queue % model_queues(&rig.model);
+	rig.driver = rig.other[rig.queue];
+	rig.driver.budget = budget;
+	rig.driver.slot = slot;
+	find_rings();
+}
 
 void rig_write(uint64_t offset, uint32_t value)
 {
@@ -164,11 +202,7 @@ void rig_write(uint64_t offset, uint32_t value)
 		FUZZ_CHECK(rig.warnings - warnings == (refusal == MODEL_WARNED),
 			   "%llu warnings for writing 0x%x to Status",
 			   (unsigned long long)(rig.warnings - warnings), value);
-	/* Where the driver's rings are is what the registers say. */
-	rig.driver.desc = rig.model.layout.desc;
-	rig.driver.avail = rig.model.layout.avail;
-	rig.driver.used = rig.model.layout.used;
-	rig.driver.size = rig.model.layout.size;
+	find_rings();
 }
 
 void rig_write_ignored(uint64_t offset, const void *data, size_t width)
@@ -297,8 +331,9 @@ static void expect_counters(void)
 
 		FUZZ_CHECK(got[i] == due[i], "%s is %llu, should be %llu", names[i],
 			   (unsigned long long)got[i], (unsigned long long)due[i]);
-		FUZZ_CHECK(is_gauge ? got[i] <= 1 : got[i] >= old[i], "%s went from %llu to %llu",
-			   names[i], (unsigned long long)old[i], (unsigned long long)got[i]);
+		FUZZ_CHECK(is_gauge ? got[i] <= model_queues(&rig.model) : got[i] >= old[i],
+			   "%s went from %llu to %llu", names[i], (unsigned long long)old[i],
+			   (unsigned long long)got[i]);
 	}
 	rig.counters = now;
 	FUZZ_CHECK(now.interrupts - kept[rig.kind].counters.interrupts == rig.interrupts,
@@ -322,17 +357,23 @@ static void expect_deadline(void)
 /* Promises that device and model might break together. */
 static void expect_promises(void)
 {
-	const struct model_drain *drain = &rig.model.drain;
-	uint64_t lost = (uint16_t)(drain->next_avail - drain->next_used);
+	uint64_t lost = 0;
 
-	if (!rig.model.running)
-		return;
-	FUZZ_CHECK(drain->taken <= drain->layout.size, "a drain took %u chains", drain->taken);
+	for (unsigned i = 0; i < model_queues(&rig.model); i++) {
+		const struct model_queue *queue = &rig.model.queue[i];
+		const struct model_drain *drain = &queue->drain;
+
+		if (!queue->running)
+			continue;
+		lost += (uint16_t)(drain->next_avail - drain->next_used);
+		FUZZ_CHECK(drain->taken <= drain->layout.size, "a drain took %u chains",
+			   drain->taken);
+		FUZZ_CHECK(!drain->poisoned ||
+				   (vblk_device_status(rig.device) & VIRTIO_CONFIG_S_NEEDS_RESET),
+			   "a poisoned queue without NEEDS_RESET");
+	}
 	FUZZ_CHECK(lost <= rig.counters.io_errors - kept[rig.kind].counters.io_errors,
 		   "a chain was neither published nor counted as an error");
-	FUZZ_CHECK(!drain->poisoned ||
-			   (vblk_device_status(rig.device) & VIRTIO_CONFIG_S_NEEDS_RESET),
-		   "a poisoned queue without NEEDS_RESET");
 }
 
 void rig_expect_same(void)
@@ -384,7 +425,10 @@ void rig_begin(unsigned which)
 	rig.model.bound = !kind->fresh;
 	rig.model.generation = kept[which].generation;
 	rig.model.counters = kept[which].counters;
-	driver_init(&rig.driver, kind->options.capacity_bytes / 512, DESC_BUDGET);
+	rig.queue = 0;
+	for (unsigned i = 0; i < MODEL_QUEUES; i++)
+		driver_init(&rig.other[i], kind->options.capacity_bytes / 512, DESC_BUDGET);
+	rig.driver = rig.other[0];
 }
 
 /* The counters and the paused flag of a device stay for those who hold on to them. */

@@ -12,13 +12,15 @@
 #include "device_model.h"
 #include "driver.h"
 
-#define RIG_KINDS 12u
+#define RIG_KINDS 14u
 
 struct rig {
 	unsigned kind;
 	struct vblk_device *device;
 	struct model model;
-	struct driver driver;
+	unsigned queue;			   /* that the driver is busy with */
+	struct driver driver;		   /* of this queue */
+	struct driver other[MODEL_QUEUES]; /* of those that it is not busy with */
 	/* What the device did. */
 	uint64_t interrupts;
 	uint64_t warnings;
@@ -38,6 +40,9 @@ void rig_begin(unsigned which);
 
 /* Compares all that is left to compare, and brings the device to rest. */
 void rig_end(void);
+
+/* From here on the driver is busy with this queue, of those that the device has. */
+void rig_choose_queue(unsigned queue);
 
 /* A register write of four bytes, and a read of any width up to 16. */
 void rig_write(uint64_t offset, uint32_t value);

@@ -172,18 +172,19 @@ static void negotiate(uint8_t flags, uint8_t features)
 		write_features(flags ^ START_EVENT_IDX, features);
 }
 
-void start_device(const uint8_t a[7])
+/* Each queue has its rings a little further on, as long as they are short. */
+static void set_up_queue(const uint8_t a[7], unsigned queue)
 {
 	static const uint16_t sizes[] = { 8, 256, 1, 2, 4, 16, 32, 64, 128 };
 	uint16_t size = sizes[a[0] % COUNT(sizes)];
-	struct places places = { 0x0, 0x1000, 0x1800 };
+	struct places places = { 0x400 * queue, 0x1000 + 0x100 * queue, 0x1800 + 0x200 * queue };
 
-	if (a[1] % 16 < 8)
+	if (queue == 0 && a[1] % 16 < 8)
 		place_well(&places, a[1] % 16, size, a[3]);
-	else
+	else if (queue == 0)
 		place_badly(&places, a[1] % 16, size, a + 3);
-	negotiate(a[2], a[6]);
-	rig_write(VIRTIO_MMIO_QUEUE_SEL, 0);
+	rig_write(VIRTIO_MMIO_QUEUE_SEL, queue);
+	rig_choose_queue(queue);
 	rig_write(VIRTIO_MMIO_QUEUE_NUM, size);
 	write_address(VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_DESC_HIGH, places.desc);
 	write_address(VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, places.avail);
@@ -197,7 +198,17 @@ void start_device(const uint8_t a[7])
 	if (!(a[2] & START_NOT_READY))
 		rig_write(VIRTIO_MMIO_QUEUE_READY, 1);
 	if (a[2] & START_NOTIFY)
-		rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		rig_write(VIRTIO_MMIO_QUEUE_NOTIFY, queue);
+}
+
+void start_device(const uint8_t a[7])
+{
+	unsigned queue = rig.queue;
+
+	negotiate(a[2], a[6]);
+	for (unsigned i = 0; i < rig.model.queues; i++)
+		set_up_queue(a, i);
+	rig_choose_queue(queue);
 	if (!(a[2] & START_NOT_OK))
 		rig_write(VIRTIO_MMIO_STATUS, 15);
 	if (a[2] & START_FAILED)
