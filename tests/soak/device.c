@@ -18,6 +18,7 @@
 
 #include "backing/backing.h"
 #include "backing/faulty.h"
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/eventfd.h"
 #include "fail.h"
@@ -63,10 +64,18 @@ static void choose_throttle(struct rng *rng, struct vblk_throttle *throttle)
 		throttle->bps = (uint64_t)rng_between(rng, 2, 32) << 20;
 }
 
+/* Many requests at a time or one after the other; awake for a while, for long, or not at all. */
+static void choose_engine(struct rng *rng, struct vblk_device_options *options)
+{
+	static const uint32_t poll_us[] = { 0, VBLK_POLL_NEVER, 5, 1000 };
+
+	options->engine = rng_chance(rng, 2) ? VBLK_ENGINE_URING : VBLK_ENGINE_WORKER;
+	options->poll_us = poll_us[rng_below(rng, VBLK_ARRAY_SIZE(poll_us))];
+}
+
 static void make_device(struct station *station)
 {
 	struct vblk_device_options options = {
-		.engine = VBLK_ENGINE_WORKER,
 		.capacity_bytes = station->scene.capacity * VBLK_SECTOR_SIZE,
 		.serial = station->serial,
 		.queues = (uint16_t)station->queues,
@@ -79,6 +88,7 @@ static void make_device(struct station *station)
 	struct vblk_device *device = NULL;
 	int ret;
 
+	choose_engine(&station->rng, &options);
 	choose_throttle(&station->rng, &options.throttle);
 	ret = vblk_faulty_create(station->base, NULL, 0, NULL, &faulty);
 	if (ret == 0)

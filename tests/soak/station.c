@@ -2,6 +2,7 @@
 #include "station.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,20 +12,60 @@
 #include "base/eventfd.h"
 #include "fail.h"
 
-/* Every other disk is a file, so that system calls write to guest memory, too. */
-static int open_base(unsigned index, struct vblk_backing **base)
-{
-	int fd, ret;
+#define DISK_BYTES ((off_t)STATION_DISK_SECTORS * DISK_SECTOR)
 
-	if (index % 2 == 0)
-		return vblk_backing_create_memory((uint64_t)STATION_DISK_SECTORS * DISK_SECTOR,
-						  base);
-	fd = memfd_create("soak", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, (off_t)STATION_DISK_SECTORS * DISK_SECTOR) < 0)
-		return -ENOMEM;
-	ret = vblk_backing_open_fd(fd, 0, base);
+/* Where files are that are on a disk of the host's, and not in its memory. */
+#define FOLDER "/var/tmp"
+
+static int open_in_memory(void)
+{
+	return memfd_create("soak", MFD_CLOEXEC);
+}
+
+static int open_on_disk(void)
+{
+	return open(FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+/* Past the page cache, where the file system can do that. */
+static int open_direct(void)
+{
+	return open(FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC | O_DIRECT, 0600);
+}
+
+static int open_file(int fd, uint32_t flags, struct vblk_backing **base)
+{
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, DISK_BYTES) < 0)
+		ret = -errno;
+	else
+		ret = vblk_backing_open_fd(fd, flags, base);
 	close(fd);
 	return ret;
+}
+
+/* Of four disks one is memory, the others are files: in memory, on a disk, past its page cache. */
+static int open_base(unsigned index, struct vblk_backing **base)
+{
+	int ret;
+
+	switch (index % 4) {
+	case 0:
+		return vblk_backing_create_memory((uint64_t)DISK_BYTES, base);
+	case 1:
+		return open_file(open_in_memory(), 0, base);
+	case 2:
+		return open_file(open_on_disk(), 0, base);
+	default:
+		ret = open_file(open_direct(), VBLK_FILE_DIRECT, base);
+		if (ret != -EINVAL)
+			return ret;
+		fprintf(stderr, "soak: there is no O_DIRECT in " FOLDER "; it is left out\n");
+		return open_file(open_on_disk(), 0, base);
+	}
 }
 
 /* A thread that wants to write must not starve among many that read. */
