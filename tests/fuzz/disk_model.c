@@ -30,6 +30,7 @@ static struct {
 	uint64_t notes[SIDES]; /* a hash of all calls */
 	struct vblk_faulty_rule rule[DISK_RULES];
 	size_t rules;
+	bool ruled;
 	uint64_t rule_calls[VBLK_FAULTY_OPS];
 	struct disk_hook hook[DISK_HOOKS];
 	size_t hooks;
@@ -254,6 +255,7 @@ void disk_use(struct vblk_backing *backing, size_t size)
 	memset(disk.notes, 0, sizeof(disk.notes));
 	memset(disk.rule_calls, 0, sizeof(disk.rule_calls));
 	disk.rules = 0;
+	disk.ruled = false;
 	disk.hooks = 0;
 	disk.zeroing = false;
 	disk_now[REAL] = disk_now[MODEL] = 0;
@@ -270,6 +272,7 @@ void disk_add_rule(const struct vblk_faulty_rule *rule)
 {
 	if (disk.rules == DISK_RULES)
 		return;
+	disk.ruled = true;
 	disk.rule[disk.rules++] = *rule;
 	set_rules();
 }
@@ -280,6 +283,11 @@ void disk_clear_rules(void)
 		return;
 	disk.rules = 0;
 	set_rules();
+}
+
+bool disk_may_fail(void)
+{
+	return disk.ruled;
 }
 
 void disk_done(void)

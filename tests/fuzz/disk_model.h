@@ -54,6 +54,9 @@ extern uint64_t disk_now[SIDES];
 /* Adds a rule to both sides; ignored when there are DISK_RULES. Calls are counted from 1 again. */
 void disk_add_rule(const struct vblk_faulty_rule *rule);
 void disk_clear_rules(void);
+
+/* Whether there have been rules since disk_use. */
+bool disk_may_fail(void);
 void disk_add_hook(const struct disk_hook *hook);
 
 /*

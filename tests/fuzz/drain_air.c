@@ -83,6 +83,11 @@ void drain_air_land(unsigned count)
 		land_one(current);
 }
 
+unsigned drain_air_landed(void)
+{
+	return current ? current->landed_count : 0;
+}
+
 static void outer_submit(struct vblk_aio *aio)
 {
 	struct late_aio *late = ((struct outer *)aio)->late;

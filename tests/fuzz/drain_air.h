@@ -24,4 +24,7 @@ struct vblk_air *drain_air_create(struct vblk_backing *backing);
 /* Lets so many land of those under way. */
 void drain_air_land(unsigned count);
 
+/* How many have landed and were not taken back. */
+unsigned drain_air_landed(void);
+
 #endif

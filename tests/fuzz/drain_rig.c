@@ -79,6 +79,9 @@ static void let_happen(enum incident incident, uint8_t detail)
 	case INCIDENT_OFFER:
 		offer_again();
 		break;
+	case INCIDENT_LAND:
+		drain_air_land(detail);
+		break;
 	default:
 		disk_now[REAL] += 1ull << detail % 32;
 		break;
@@ -385,6 +388,7 @@ static enum vblk_drain_result run_once(void)
 	FUZZ_CHECK(result != VBLK_DRAIN_MORE || is_live() || rig.happened,
 		   "there is more to do in a queue that is not served");
 	expect_announced();
+	FUZZ_CHECK(drain_air_landed() == 0 || rig.happened, "calls that have landed are left");
 	if (result == VBLK_DRAIN_DONE)
 		expect_done();
 	expect_same();

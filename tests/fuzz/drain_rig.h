@@ -36,6 +36,7 @@ enum incident {
 	INCIDENT_GO_ON,	 /* or not any more */
 	INCIDENT_OFFER,	 /* the driver makes one more chain available */
 	INCIDENT_CLOCK,	 /* time passes */
+	INCIDENT_LAND,	 /* calls land */
 	INCIDENTS,
 };
 

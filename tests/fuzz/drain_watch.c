@@ -8,7 +8,9 @@
 
 #include "backing/call.h"
 #include "check.h"
+#include "disk_model.h"
 #include "oracle.h"
+#include "request/disk.h"
 
 /* What is known of a head that was taken. */
 struct taken {
@@ -17,6 +19,7 @@ struct taken {
 	uint32_t type;
 	uint64_t data_len;
 	uint64_t status_addr;
+	bool sound; /* only the disk can make it fail */
 	bool walked;
 	bool claimed;
 	bool prepared;
@@ -176,6 +179,23 @@ WRAP(void, vblk_queue_undo_pop, (struct vblk_queue * queue, uint16_t head))
 	__real_vblk_queue_undo_pop(queue, head);
 }
 
+/* A flush; or data that are in guest memory, and a place for them on the disk. */
+static bool is_sound(const struct oracle_request *request)
+{
+	uint64_t sectors = vblk_disk_capacity(watch.drain->config.disk) / 512;
+
+	if (request->kind != ORACLE_RUN || request->type == VIRTIO_BLK_T_FLUSH)
+		return request->kind == ORACLE_RUN;
+	if (request->type != VIRTIO_BLK_T_IN && request->type != VIRTIO_BLK_T_OUT)
+		return false;
+	for (unsigned i = 0; i < request->spans; i++) {
+		if (!arena_is_mapped(request->span[i].addr, request->span[i].len))
+			return false;
+	}
+	return request->data_len / 512 <= sectors &&
+	       request->sector <= sectors - request->data_len / 512;
+}
+
 WRAP(void, vblk_chain_walk,
      (struct vblk_chain * chain, struct vblk_memory_view *view, uint64_t table, uint16_t count,
       uint16_t head))
@@ -196,6 +216,7 @@ WRAP(void, vblk_chain_walk,
 		taken[head].type = request.type;
 		taken[head].data_len = request.data_len;
 		taken[head].status_addr = request.status_addr;
+		taken[head].sound = is_sound(&request);
 		taken[head].walked = true;
 	}
 	__real_vblk_chain_walk(chain, view, table, count, head);
@@ -227,6 +248,8 @@ static void expect_answer(uint16_t head, uint32_t length)
 	else
 		FUZZ_CHECK(stored.value <= VIRTIO_BLK_S_IOERR, "head %u has status %u", head,
 			   stored.value);
+	FUZZ_CHECK(!of->sound || stored.value == VIRTIO_BLK_S_OK || disk_may_fail(),
+		   "head %u has failed, and the disk has not", head);
 	FUZZ_CHECK(length == used_length(of, stored.value), "head %u has length %u", head, length);
 	FUZZ_CHECK(!watch.drain->config.journal.ops || (of->claimed && of->prepared),
 		   "head %u is published, and not on record", head);
