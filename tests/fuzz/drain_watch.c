@@ -25,14 +25,6 @@ struct taken {
 	bool prepared;
 };
 
-/* The last byte that was stored by itself: the status of what is published next. */
-static struct {
-	bool valid;
-	bool failed;
-	uint64_t address;
-	uint8_t value;
-} stored;
-
 static struct taken taken[VBLK_QUEUE_SIZE_MAX];
 static uint64_t in_flight[VBLK_QUEUE_SIZE_MAX / 64];
 static unsigned nowhere; /* heads out of range that were taken */
@@ -53,7 +45,6 @@ void watch_begin(struct vblk_drain *drain)
 	watch.drain = drain;
 	watch.quiet = false;
 	nowhere = 0;
-	stored.valid = false;
 	memset(in_flight, 0, sizeof(in_flight));
 	memset(taken, 0, sizeof(taken));
 }
@@ -158,7 +149,7 @@ WRAP(void, vblk_queue_drop, (struct vblk_queue * queue, uint16_t head))
 		return;
 	}
 	FUZZ_CHECK(is_taken(head), "head %u is dropped, and was not taken", head);
-	FUZZ_CHECK(of->kind == ORACLE_DROP || (stored.failed && stored.address == of->status_addr),
+	FUZZ_CHECK(of->kind == ORACLE_DROP || !arena_is_mapped(of->status_addr, 1),
 		   "head %u is dropped, and could be answered", head);
 	give_back(head);
 	__real_vblk_queue_drop(queue, head);
@@ -233,26 +224,27 @@ static uint32_t used_length(const struct taken *of, uint8_t status)
 	return of->type == VIRTIO_BLK_T_GET_ID ? VIRTIO_BLK_ID_BYTES + 1 : 1;
 }
 
-static void expect_answer(uint16_t head, uint32_t length)
+/* Returns the status, which has just been stored where the chain says. */
+static uint8_t expect_answer(uint16_t head, uint32_t length)
 {
 	const struct taken *of = &taken[head];
+	uint8_t status = 0xff;
 
 	FUZZ_CHECK(of->walked && of->kind != ORACLE_DROP,
 		   "head %u is published, and cannot be answered", head);
-	FUZZ_CHECK(stored.valid && stored.address == of->status_addr,
-		   "head %u is published, and its status is not at 0x%llx", head,
-		   (unsigned long long)of->status_addr);
+	FUZZ_CHECK(arena_get(REAL, of->status_addr, &status, 1),
+		   "head %u is published, and has no status", head);
 	if (of->kind == ORACLE_REPLY)
-		FUZZ_CHECK(stored.value == of->status, "head %u has status %u, should be %u", head,
-			   stored.value, of->status);
+		FUZZ_CHECK(status == of->status, "head %u has status %u, should be %u", head,
+			   status, of->status);
 	else
-		FUZZ_CHECK(stored.value <= VIRTIO_BLK_S_IOERR, "head %u has status %u", head,
-			   stored.value);
-	FUZZ_CHECK(!of->sound || stored.value == VIRTIO_BLK_S_OK || disk_may_fail(),
+		FUZZ_CHECK(status <= VIRTIO_BLK_S_IOERR, "head %u has status %u", head, status);
+	FUZZ_CHECK(!of->sound || status == VIRTIO_BLK_S_OK || disk_may_fail(),
 		   "head %u has failed, and the disk has not", head);
-	FUZZ_CHECK(length == used_length(of, stored.value), "head %u has length %u", head, length);
+	FUZZ_CHECK(length == used_length(of, status), "head %u has length %u", head, length);
 	FUZZ_CHECK(!watch.drain->config.journal.ops || (of->claimed && of->prepared),
 		   "head %u is published, and not on record", head);
+	return status;
 }
 
 static uint32_t number(const uint8_t *at, unsigned bytes)
@@ -284,12 +276,13 @@ WRAP(int, vblk_queue_push, (struct vblk_queue * queue, uint16_t head, uint32_t l
 {
 	uint16_t slot = queue->next_used;
 	bool lost = watch.lost;
+	uint8_t status;
 	int ret;
 
 	expect_held("a head is published");
 	FUZZ_CHECK(!watch.drain->poisoned, "a poisoned queue publishes head %u", head);
 	FUZZ_CHECK(is_taken(head), "head %u is published, and nobody has it", head);
-	expect_answer(head, length);
+	status = expect_answer(head, length);
 	give_back(head);
 	ret = __real_vblk_queue_push(queue, head, length);
 	FUZZ_TRACE("        publishes head %u: %d", head, ret);
@@ -300,8 +293,7 @@ WRAP(int, vblk_queue_push, (struct vblk_queue * queue, uint16_t head, uint32_t l
 	FUZZ_CHECK(!lost, "head %u is published, and memory was lost", head);
 	watch.published++;
 	watch.answered++;
-	watch.errors += stored.value == VIRTIO_BLK_S_IOERR;
-	stored.valid = false;
+	watch.errors += status == VIRTIO_BLK_S_IOERR;
 	expect_in_ring(queue, slot, head, length);
 	return ret;
 }
@@ -311,17 +303,8 @@ WRAP(int, vblk_queue_push, (struct vblk_queue * queue, uint16_t head, uint32_t l
 WRAP(int, vblk_memory_copy_out,
      (struct vblk_memory_view * view, uint64_t address, const void *from, uint64_t length))
 {
-	int ret;
-
 	expect_held("guest memory is written");
-	ret = __real_vblk_memory_copy_out(view, address, from, length);
-	if (length == 1) {
-		stored.valid = ret == 0;
-		stored.failed = ret < 0;
-		stored.address = address;
-		stored.value = *(const uint8_t *)from;
-	}
-	return ret;
+	return __real_vblk_memory_copy_out(view, address, from, length);
 }
 
 WRAP(int, vblk_memory_zero, (struct vblk_memory_view * view, uint64_t address, uint64_t length))
