@@ -30,7 +30,7 @@
  * INDIRECT  the same in a table elsewhere
  * HEADER    a[0..2] address, a[3] type, a[4] sector
  * POKE      a[0..2] address, a[3] how many, a[4..6] bytes
- * FLIP      a[0..2] address, a[3] bits that change there
+ * TRAP      a[0..2] address, a[3] bits
  * RANGES    a[0..5] as of driver_ranges; its head is the chain's
  */
 enum op {
@@ -40,7 +40,7 @@ enum op {
 	OP_INDIRECT,
 	OP_HEADER,
 	OP_POKE,
-	OP_FLIP,
+	OP_TRAP,
 	OP_RANGES,
 	OPS,
 };
@@ -67,8 +67,8 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_DESC, 1, 1, 0, 0, 0, 0, 0x2a },
 	{ OP_INDIRECT, 0, 0, 0, 0x22, 14, 1, 1 },
 	{ OP_HEADER, 12 },
-	{ OP_FLIP, 12, 0, 0, 1 },
-	{ OP_FLIP, 9, 0, 0, 1 },
+	{ OP_TRAP, 12, 0, 0, 1 },
+	{ OP_TRAP, 9, 0, 0, 1 },
 	{ OP_SETUP, 27 },
 	{ OP_SETUP, 27, 0, 0, 0, 0, 0, 1 },
 	{ OP_SETUP, 9 },
@@ -76,7 +76,7 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_RANGES, 1, 0, 2, 11, 0, 1 },
 	{ OP_RANGES, 9, 0, 9, 3 },
 	{ OP_RANGES, 1, 0, 10, 0x38 },
-	{ OP_FLIP, 1, 0, 2, 1 },
+	{ OP_TRAP, 1, 0, 2, 1 },
 };
 const size_t fuzz_phrase_count = COUNT(fuzz_phrases);
 
@@ -149,9 +149,7 @@ static void step(enum op op, const uint8_t a[7])
 			  1 + a[3] % 3u);
 		break;
 	default:
-		for (int side = 0; side < SIDES; side++)
-			arena_flip((enum side)side,
-				   driver_address(&run.driver, a[0], record_u16(a + 1)), a[3]);
+		arena_set_trap(driver_address(&run.driver, a[0], record_u16(a + 1)), a[3]);
 		break;
 	}
 }

@@ -49,7 +49,7 @@
  *              odd: instead of what there was
  * HOOK         a[0] from which call to the backing on, a[1] how many times, a[2..4] address,
  *              a[5] bits that change there, a[6] step of avail.idx
- * FLIP         a[0..2] address, a[3] bits that change there
+ * TRAP         a[0..2] address, a[3] bits
  * STATUS       a[0] what is written; or with a[1] odd, the bit that is added
  * RANGES       a[0..5] as of driver_ranges; a[6] as of REQUEST
  * WRITEBACK    a[0] what is written to the byte of the write cache
@@ -77,7 +77,7 @@ enum op {
 	OP_ACKNOWLEDGE,
 	OP_FAULT,
 	OP_HOOK,
-	OP_FLIP,
+	OP_TRAP,
 	OP_BIND,
 	OP_STATUS,
 	OP_RANGES,
@@ -137,7 +137,7 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_FAULT, 0, 4, 30 },
 	{ OP_HOOK, 0, 0, 12, 0, 0, 1, 0 },
 	{ OP_HOOK, 0, 40, 8, 0, 0, 0, 1 },
-	{ OP_FLIP, 12, 0, 0, 1 },
+	{ OP_TRAP, 12, 0, 0, 1 },
 	{ OP_READ, 13 },
 	{ OP_READ, 63 },
 	{ OP_BIND },
@@ -283,9 +283,8 @@ static void step_memory(enum op op, const uint8_t a[7])
 	case OP_USED_EVENT:
 		step_used_event(&rig.driver, (int8_t)a[0]);
 		break;
-	case OP_FLIP:
-		for (int side = 0; side < SIDES; side++)
-			arena_flip((enum side)side, address, a[3]);
+	case OP_TRAP:
+		arena_set_trap(address, a[3]);
 		break;
 	default:
 		break;
