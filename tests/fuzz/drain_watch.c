@@ -348,6 +348,12 @@ WRAP(int, vblk_port_signal_needs_reset, (struct vblk_port * port))
 	return __real_vblk_port_signal_needs_reset(port);
 }
 
+/* There is nobody to whom the processor could be left. */
+WRAP(int, sched_yield, (void))
+{
+	return 0;
+}
+
 /* --- The disk --- */
 
 WRAP(ssize_t, vblk_backing_perform, (struct vblk_backing * backing, const struct vblk_call *call))
