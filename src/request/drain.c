@@ -206,6 +206,25 @@ static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
 	return true;
 }
 
+/*
+ * Makes a call that somebody else would not make. What was launched before must not wait for it;
+ * and handing that over may take so long that it is too late for this one.
+ */
+static ssize_t make_here(struct vblk_drain *drain, const struct vblk_flight *flight)
+{
+	ssize_t result;
+
+	if (drain->config.air) {
+		vblk_air_submit(drain->config.air);
+		if (vblk_lease_is_revoked(&drain->lease) ||
+		    vblk_memory_view_has_failed(&drain->queue.view))
+			return -ECANCELED;
+	}
+	result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
+	vblk_timing_pass_time(&drain->timing);
+	return result;
+}
+
 /* Makes the flight's call and those behind it, or has them made. */
 static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 {
@@ -215,11 +234,7 @@ static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 	do {
 		if (air && vblk_air_launch(air, flight))
 			return VBLK_STEP_SERVED;
-		/* What was launched before must not wait for a call that is made here. */
-		if (air)
-			vblk_air_submit(air);
-		result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
-		vblk_timing_pass_time(&drain->timing);
+		result = make_here(drain, flight);
 	} while (vblk_flight_next(&drain->io, flight, result));
 	return vblk_drain_conclude(drain, flight);
 }
@@ -292,20 +307,6 @@ static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *f
 	return step;
 }
 
-/* Makes a call that nobody has made, unless it is too late for it by now. */
-static ssize_t make_late(struct vblk_drain *drain, const struct vblk_flight *flight)
-{
-	ssize_t result;
-
-	if (vblk_lease_is_revoked(&drain->lease) || vblk_memory_view_has_failed(&drain->queue.view))
-		return -ECANCELED;
-	vblk_drain_warn_limited(drain, "io_uring did not take a call: it is made by the worker");
-	vblk_air_submit(drain->config.air);
-	result = vblk_backing_perform(drain->config.disk->backing, &flight->call);
-	vblk_timing_pass_time(&drain->timing);
-	return result;
-}
-
 /* Brings to the driver what has landed, and goes on with what has another call before it. */
 static void land(struct vblk_drain *drain)
 {
@@ -316,8 +317,11 @@ static void land(struct vblk_drain *drain)
 		ssize_t result = flight->call.result;
 
 		vblk_timing_landed(&drain->timing);
-		if (result == VBLK_CALL_NOT_MADE)
-			result = make_late(drain, flight);
+		if (result == VBLK_CALL_NOT_MADE) {
+			vblk_drain_warn_limited(
+				drain, "io_uring did not take a call: it is made by the worker");
+			result = make_here(drain, flight);
+		}
 		if (vblk_flight_next(&drain->io, flight, result) && !drain->poisoned)
 			(void)fly(drain, flight);
 		else
