@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bare_drain.h"
 #include "disk.h"
+#include "guest_transport.h"
 #include "late_aio.h"
 
 #include <setjmp.h>
@@ -25,6 +26,7 @@ void bare_drain_create(struct bare_drain *bare, const struct guest_options *opti
 	const struct vblk_device *device;
 
 	inline_options.device.engine = VBLK_ENGINE_INLINE;
+	inline_options.transport = &guest_mmio;
 	guest_create(&bare->guest, &inline_options, disk);
 	guest_negotiate(&bare->guest);
 	device = bare->guest.device;

@@ -41,10 +41,11 @@ void expect_answer_at(struct guest *guest, uint8_t status, uint16_t used_idx, co
 	expect_equal("used.idx", guest_used_idx(guest), used_idx, file, line);
 }
 
+/* Of a cause that was not announced, for event-idx's sake, only a register can tell. */
 void expect_interrupts_at(struct guest *guest, uint64_t count, uint32_t bits, const char *file,
 			  int line)
 {
 	expect_equal("interrupts", guest_take_interrupts(guest), count, file, line);
-	expect_equal("InterruptStatus", guest_read32(guest, VIRTIO_MMIO_INTERRUPT_STATUS), bits,
-		     file, line);
+	if (count > 0 || guest->device || guest_interrupt_status(guest) != 0)
+		expect_equal("InterruptStatus", guest_interrupt_status(guest), bits, file, line);
 }

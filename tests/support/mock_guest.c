@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mock_guest.h"
 #include "disk.h"
+#include "guest_transport.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -15,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "base/eventfd.h"
 #include "base/le.h"
+#include "request/disk.h"
 
 #define PAGE	      4096u
 #define WAIT_LIMIT_MS 10000
@@ -61,7 +62,23 @@ static void free_ram(void *context)
 
 	for (size_t i = 0; i < ram->region_count; i++)
 		munmap(ram->region[i].map, ram->region[i].map_size);
+	for (size_t i = 0; i < ram->region_count; i++) {
+		if (ram->region[i].fd >= 0)
+			close(ram->region[i].fd);
+	}
 	free(ram);
+}
+
+/* Puts a file in the place of the usable pages, for who wants to map them too. */
+static int share(void *body, size_t size)
+{
+	int fd = memfd_create("mock-guest", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_true(mmap(body, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    body);
+	return fd;
 }
 
 static void map_region(struct guest *guest, const struct guest_region *at)
@@ -81,7 +98,29 @@ static void map_region(struct guest *guest, const struct guest_region *at)
 	ram->region[ram->region_count].host = host;
 	ram->region[ram->region_count].map = map;
 	ram->region[ram->region_count].map_size = body + 2 * PAGE;
+	ram->region[ram->region_count].offset = body - at->length;
+	ram->region[ram->region_count].fd =
+		guest->transport == &guest_vhost ? share(map + PAGE, body) : -1;
 	ram->region_count++;
+}
+
+bool guest_has_registers(void)
+{
+	const char *wanted = getenv("VBLK_TEST_TRANSPORT");
+
+	if (!wanted)
+		return true;
+	if (strcmp(wanted, "vhost") != 0)
+		fail_msg("VBLK_TEST_TRANSPORT is %s, which is no transport", wanted);
+	return false;
+}
+
+void guest_needs_registers(void)
+{
+	if (guest_has_registers())
+		return;
+	print_message("skipped: over vhost-user this has no meaning, or another\n");
+	skip();
 }
 
 void guest_create(struct guest *guest, const struct guest_options *options,
@@ -99,6 +138,9 @@ void guest_create(struct guest *guest, const struct guest_options *options,
 		guest->options.avail = 0x1000;
 	if (guest->options.used == 0)
 		guest->options.used = 0x2000;
+	guest->transport = guest->options.transport;
+	if (!guest->transport)
+		guest->transport = guest_has_registers() ? &guest_mmio : &guest_vhost;
 	guest->now_ns = 1000000000000;
 	guest->backing = backing;
 	guest->ram = calloc(1, sizeof(*guest->ram));
@@ -120,9 +162,9 @@ void guest_create(struct guest *guest, const struct guest_options *options,
 		device_options.clock = guest_clock;
 		device_options.clock_context = guest;
 	}
-	assert_int_equal(vblk_device_create(&device_options, backing, &guest->device), 0);
+	guest->transport->create(guest, &device_options);
 	if (!guest->options.unbound)
-		assert_int_equal(vblk_device_set_memory(guest->device, guest->memory), 0);
+		assert_int_equal(guest_bind_memory(guest), 0);
 }
 
 void guest_create_filled(struct guest *guest, const struct guest_options *options, uint64_t size,
@@ -142,46 +184,32 @@ void guest_create_filled(struct guest *guest, const struct guest_options *option
 
 void guest_destroy(struct guest *guest)
 {
-	vblk_device_destroy(guest->device);
+	guest->transport->destroy(guest);
 	vblk_backing_unref(guest->backing);
 	vblk_memory_unref(guest->memory);
 }
 
-uint32_t guest_read32(struct guest *guest, uint64_t offset)
-{
-	uint8_t data[4];
-
-	vblk_mmio_read(guest->device, offset, data, sizeof(data));
-	return vblk_le32_get(data);
-}
-
-void guest_write32(struct guest *guest, uint64_t offset, uint32_t value)
-{
-	uint8_t data[4];
-
-	vblk_le32_put(data, value);
-	vblk_mmio_write(guest->device, offset, data, sizeof(data));
-}
-
 uint32_t guest_status(struct guest *guest)
 {
-	return guest_read32(guest, VIRTIO_MMIO_STATUS);
+	return guest->transport->status(guest);
 }
 
 void guest_set_status(struct guest *guest, uint32_t value)
 {
-	guest_write32(guest, VIRTIO_MMIO_STATUS, value);
+	guest->transport->set_status(guest, value);
+}
+
+uint64_t guest_offered(struct guest *guest)
+{
+	return guest->transport->offered(guest);
 }
 
 void guest_accept(struct guest *guest, uint64_t features)
 {
-	guest_write32(guest, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-	guest_write32(guest, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)features);
-	guest_write32(guest, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	guest_write32(guest, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32));
+	guest->transport->accept(guest, features);
 }
 
-void guest_negotiate(struct guest *guest)
+static uint64_t usual_features(const struct guest *guest)
 {
 	uint64_t features = (uint64_t)1 << VIRTIO_F_VERSION_1;
 
@@ -189,29 +217,48 @@ void guest_negotiate(struct guest *guest)
 		features |= (uint64_t)1 << VIRTIO_RING_F_EVENT_IDX;
 	if (!guest->options.no_flush)
 		features |= (uint64_t)1 << VIRTIO_BLK_F_FLUSH;
+	return features;
+}
+
+static void negotiate(struct guest *guest, uint64_t features)
+{
 	guest_set_status(guest, 0x1);
 	guest_set_status(guest, 0x3);
 	guest_accept(guest, features);
 	guest_set_status(guest, 0xb);
 }
 
-static void set_address(struct guest *guest, uint64_t low_register, uint64_t address)
+void guest_negotiate(struct guest *guest)
 {
-	guest_write32(guest, low_register, (uint32_t)address);
-	guest_write32(guest, low_register + 4, (uint32_t)(address >> 32));
+	negotiate(guest, usual_features(guest));
+}
+
+void guest_set_queue(struct guest *guest)
+{
+	guest->transport->set_queue(guest);
+}
+
+void guest_start_with(struct guest *guest, uint64_t features)
+{
+	negotiate(guest, features);
+	guest_set_queue(guest);
+	guest_set_status(guest, 0xf);
+	assert_int_equal(guest_status(guest), 0xf);
 }
 
 void guest_start(struct guest *guest)
 {
-	guest_negotiate(guest);
-	guest_write32(guest, VIRTIO_MMIO_QUEUE_SEL, 0);
-	guest_write32(guest, VIRTIO_MMIO_QUEUE_NUM, guest->options.queue_size);
-	set_address(guest, VIRTIO_MMIO_QUEUE_DESC_LOW, guest->options.desc);
-	set_address(guest, VIRTIO_MMIO_QUEUE_AVAIL_LOW, guest->options.avail);
-	set_address(guest, VIRTIO_MMIO_QUEUE_USED_LOW, guest->options.used);
-	guest_write32(guest, VIRTIO_MMIO_QUEUE_READY, 1);
-	guest_set_status(guest, 0xf);
-	assert_int_equal(guest_status(guest), 0xf);
+	guest_start_with(guest, usual_features(guest));
+}
+
+void guest_read_config(struct guest *guest, uint32_t offset, void *data, uint32_t size)
+{
+	guest->transport->read_config(guest, offset, data, size);
+}
+
+void guest_write_config(struct guest *guest, uint32_t offset, uint8_t value)
+{
+	guest->transport->write_config(guest, offset, value);
 }
 
 void guest_reset(struct guest *guest)
@@ -392,7 +439,12 @@ void guest_set_used_event(struct guest *guest, uint16_t value)
 
 void guest_kick(struct guest *guest)
 {
-	guest_write32(guest, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	guest->transport->kick(guest);
+}
+
+int guest_kick_fd(const struct guest *guest)
+{
+	return guest->transport->kick_fd(guest);
 }
 
 uint8_t guest_status_byte(struct guest *guest)
@@ -404,13 +456,24 @@ struct vblk_metrics_snapshot guest_metrics(struct guest *guest)
 {
 	struct vblk_metrics_snapshot snapshot;
 
-	vblk_metrics_read(vblk_device_metrics(guest->device), &snapshot);
+	vblk_metrics_read(guest_disk(guest)->metrics, &snapshot);
+	snapshot.interrupts -= guest->transport->own_interrupts(guest);
 	return snapshot;
 }
 
 uint64_t guest_take_interrupts(struct guest *guest)
 {
-	return vblk_eventfd_clear(vblk_device_irq_fd(guest->device));
+	return guest->transport->take_interrupts(guest);
+}
+
+uint32_t guest_interrupt_status(struct guest *guest)
+{
+	return guest->transport->interrupt_status(guest);
+}
+
+void guest_acknowledge(struct guest *guest, uint32_t causes)
+{
+	guest->transport->acknowledge(guest, causes);
 }
 
 bool guest_logged(struct guest *guest, const char *text)
@@ -433,11 +496,12 @@ void guest_clear_log(struct guest *guest)
 
 bool guest_wait_interrupt(struct guest *guest)
 {
-	struct pollfd pfd = { .fd = vblk_device_irq_fd(guest->device), .events = POLLIN };
+	struct pollfd pfd = { .fd = guest->transport->interrupt_fd(guest), .events = POLLIN };
 
-	if (poll(&pfd, 1, WAIT_LIMIT_MS) <= 0)
-		return false;
-	guest_take_interrupts(guest);
+	do {
+		if (poll(&pfd, 1, WAIT_LIMIT_MS) <= 0)
+			return false;
+	} while (guest_take_interrupts(guest) == 0);
 	return true;
 }
 
@@ -448,4 +512,64 @@ bool guest_wait_used(struct guest *guest, uint16_t index)
 			return (int16_t)(guest_used_idx(guest) - index) >= 0;
 	}
 	return true;
+}
+
+struct vblk_disk *guest_disk(const struct guest *guest)
+{
+	return guest->transport->disk(guest);
+}
+
+uint32_t guest_instance(const struct guest *guest)
+{
+	return guest_disk(guest)->instance;
+}
+
+uint64_t guest_capacity(const struct guest *guest)
+{
+	return vblk_disk_capacity(guest_disk(guest));
+}
+
+int guest_bind_memory(struct guest *guest)
+{
+	return guest->transport->bind_memory(guest);
+}
+
+bool guest_pause(struct guest *guest)
+{
+	return guest->transport->pause(guest);
+}
+
+bool guest_resume(struct guest *guest)
+{
+	return guest->transport->resume(guest);
+}
+
+bool guest_is_paused(const struct guest *guest)
+{
+	return guest->transport->is_paused(guest);
+}
+
+int guest_wait_paused(struct guest *guest, uint32_t timeout_ms)
+{
+	return guest->transport->wait_paused(guest, timeout_ms);
+}
+
+int guest_set_parked_fd(struct guest *guest, int fd)
+{
+	return guest->transport->set_parked_fd(guest, fd);
+}
+
+int guest_set_throttle(struct guest *guest, const struct vblk_throttle *throttle)
+{
+	return guest->transport->set_throttle(guest, throttle);
+}
+
+int guest_resize(struct guest *guest, uint64_t capacity_bytes, uint32_t flags)
+{
+	return guest->transport->resize(guest, capacity_bytes, flags);
+}
+
+void guest_run(struct guest *guest)
+{
+	guest->transport->run(guest);
 }

@@ -6,6 +6,11 @@
  * available, guest_kick() notifies, and the rest looks at what the device did. Nothing is checked
  * on the way: a test may lie to the device as it likes.
  *
+ * The device is behind the register window, or with VBLK_TEST_TRANSPORT=vhost in the environment
+ * behind a vhost-user session (guest_transport.h), and a test that is not about either works with
+ * both. What is about registers, the inline engine or a function of <vblk/device.h> begins with
+ * guest_needs_registers() and is skipped otherwise.
+ *
  * Memory is one mapping with an inaccessible page on either side of each region, so that an access
  * of the device outside the guest's map ends the test.
  *
@@ -33,6 +38,8 @@
 #define GUEST_REGIONS_MAX 8
 #define GUEST_LOG_SIZE	  16384
 
+struct guest_transport;
+
 struct guest_region {
 	uint64_t address;
 	uint64_t length;
@@ -44,14 +51,15 @@ struct guest_options {
 	bool real_clock;		    /* leave the device's clock alone */
 	const struct guest_region *regions; /* NULL: 1 MiB at 0 */
 	size_t region_count;
-	uint16_t queue_size; /* 0: 256 */
-	uint64_t desc;	     /* 0: 0x0000 */
-	uint64_t avail;	     /* 0: 0x1000 */
-	uint64_t used;	     /* 0: 0x2000 */
-	bool event_idx;	     /* accept VIRTIO_RING_F_EVENT_IDX */
-	bool all_features;   /* offer all, not the contract's base */
-	bool no_flush;	     /* do not accept VIRTIO_BLK_F_FLUSH */
-	bool unbound;	     /* do not bind the memory */
+	uint16_t queue_size;			 /* 0: 256 */
+	uint64_t desc;				 /* 0: 0x0000 */
+	uint64_t avail;				 /* 0: 0x1000 */
+	uint64_t used;				 /* 0: 0x2000 */
+	bool event_idx;				 /* accept VIRTIO_RING_F_EVENT_IDX */
+	bool all_features;			 /* offer all, not the contract's base */
+	bool no_flush;				 /* do not accept VIRTIO_BLK_F_FLUSH */
+	bool unbound;				 /* do not bind the memory */
+	const struct guest_transport *transport; /* NULL: as the environment says */
 };
 
 struct guest_ram {
@@ -60,13 +68,17 @@ struct guest_ram {
 		uint8_t *host;
 		void *map;
 		size_t map_size;
+		int fd; /* what others can map; -1: it is nobody else's */
+		uint64_t offset;
 	} region[GUEST_REGIONS_MAX];
 	size_t region_count;
 };
 
 struct guest {
 	struct guest_options options;
-	struct vblk_device *device;
+	const struct guest_transport *transport;
+	struct vblk_device *device; /* behind the register window; otherwise NULL */
+	struct guest_vhost *vhost;  /* the other way round */
 	struct vblk_backing *backing;
 	struct vblk_memory *memory;
 	struct guest_ram *ram; /* freed by whoever drops the last reference to `memory` */
@@ -76,6 +88,10 @@ struct guest {
 	char log[GUEST_LOG_SIZE];
 	size_t log_used;
 };
+
+/* Whether devices are behind the register window; if not, guest_needs_registers skips the test. */
+bool guest_has_registers(void);
+void guest_needs_registers(void);
 
 /*
  * Makes memory and a device with `backing`, of which it takes over the caller's reference. The
@@ -90,18 +106,26 @@ void guest_create_filled(struct guest *guest, const struct guest_options *option
 
 void guest_destroy(struct guest *guest);
 
-/* --- Registers --- */
+/* --- Registers, where there are any --- */
 uint32_t guest_read32(struct guest *guest, uint64_t offset);
 void guest_write32(struct guest *guest, uint64_t offset, uint32_t value);
+
+/* --- The driver --- */
 uint32_t guest_status(struct guest *guest);
 void guest_set_status(struct guest *guest, uint32_t value);
 
-/* Accepts `features`, selecting both halves in turn. */
+uint64_t guest_offered(struct guest *guest);
 void guest_accept(struct guest *guest, uint64_t features);
+void guest_read_config(struct guest *guest, uint32_t offset, void *data, uint32_t size);
+void guest_write_config(struct guest *guest, uint32_t offset, uint8_t value);
+
+/* Says where the rings are and that they are ready. */
+void guest_set_queue(struct guest *guest);
 
 /* From any state to FEATURES_OK, and on with the rings set up to DRIVER_OK; asserts status 0xf. */
 void guest_negotiate(struct guest *guest);
 void guest_start(struct guest *guest);
+void guest_start_with(struct guest *guest, uint64_t features); /* these instead of the usual */
 
 /* Status := 0, then both ring indices in memory cleared, as a driver does before it starts anew. */
 void guest_reset(struct guest *guest);
@@ -145,6 +169,7 @@ uint16_t guest_used_flags(struct guest *guest);
 uint16_t guest_avail_event(struct guest *guest);
 void guest_set_used_event(struct guest *guest, uint16_t value);
 void guest_kick(struct guest *guest);
+int guest_kick_fd(const struct guest *guest);
 
 /* The byte at GUEST_STATUS. */
 uint8_t guest_status_byte(struct guest *guest);
@@ -152,10 +177,28 @@ uint8_t guest_status_byte(struct guest *guest);
 /* --- What the device did --- */
 struct vblk_metrics_snapshot guest_metrics(struct guest *guest);
 
-/* Count of the interrupt eventfd, cleared by reading. */
+/* How often the interrupt was raised since the last call. */
 uint64_t guest_take_interrupts(struct guest *guest);
+
+/* What it was raised for, as InterruptStatus says it; call guest_take_interrupts first. */
+uint32_t guest_interrupt_status(struct guest *guest);
+void guest_acknowledge(struct guest *guest, uint32_t causes);
 bool guest_logged(struct guest *guest, const char *text);
 void guest_clear_log(struct guest *guest);
+
+/* --- The device's owner: as the functions of <vblk/device.h> --- */
+struct vblk_disk *guest_disk(const struct guest *guest);
+uint32_t guest_instance(const struct guest *guest);
+uint64_t guest_capacity(const struct guest *guest);
+int guest_bind_memory(struct guest *guest);
+bool guest_pause(struct guest *guest);
+bool guest_resume(struct guest *guest);
+bool guest_is_paused(const struct guest *guest);
+int guest_wait_paused(struct guest *guest, uint32_t timeout_ms);
+int guest_set_parked_fd(struct guest *guest, int fd);
+int guest_set_throttle(struct guest *guest, const struct vblk_throttle *throttle);
+int guest_resize(struct guest *guest, uint64_t capacity_bytes, uint32_t flags);
+void guest_run(struct guest *guest);
 
 /* --- Threads: for VBLK_ENGINE_WORKER --- */
 

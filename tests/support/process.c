@@ -7,7 +7,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +45,54 @@ size_t process_fds(void)
 size_t process_threads(void)
 {
 	return count_entries("/proc/self/task");
+}
+
+static bool read_line(const char *tid, const char *file, char *line, int size)
+{
+	char path[320];
+	FILE *in;
+	bool got;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/%s", tid, file);
+	in = fopen(path, "re");
+	if (!in)
+		return false;
+	got = fgets(line, size, in) != NULL;
+	fclose(in);
+	return got;
+}
+
+/* The kernel says "running", or the number of the system call that a thread is blocked in. */
+static bool is_in_epoll(const char *tid)
+{
+	char line[256];
+	long number;
+
+	if (!read_line(tid, "syscall", line, sizeof(line)) || sscanf(line, "%ld", &number) != 1)
+		return false;
+#ifdef SYS_epoll_wait
+	if (number == SYS_epoll_wait)
+		return true;
+#endif
+	return number == SYS_epoll_pwait;
+}
+
+bool process_thread_waits(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+	char line[64];
+	bool waits = false;
+
+	assert_non_null(tasks);
+	while (!waits && (task = readdir(tasks))) {
+		if (!read_line(task->d_name, "comm", line, sizeof(line)))
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		waits = strcmp(line, name) == 0 && is_in_epoll(task->d_name);
+	}
+	closedir(tasks);
+	return waits;
 }
 
 bool process_wait(bool (*is_true)(void *context), void *context)

@@ -18,6 +18,9 @@ size_t process_threads(void);
  */
 bool process_wait_threads(size_t count);
 
+/* Whether the thread of that name sleeps in epoll, with nothing to do. */
+bool process_thread_waits(const char *name);
+
 /* Waits until `is_true` says so, looking again and again; false after 10 s. */
 bool process_wait(bool (*is_true)(void *context), void *context);
 

@@ -93,7 +93,8 @@ void front_host_start(struct front_host *host, const struct vblk_vhost_server_op
 	assert_int_equal(listen(fd, 8), 0);
 	if (options)
 		own = *options;
-	own.device.log = (struct vblk_log){ keep_log, host, VBLK_LOG_INFO };
+	if (!own.device.log.fn)
+		own.device.log = (struct vblk_log){ keep_log, host, VBLK_LOG_INFO };
 	assert_int_equal(vblk_vhost_server_create(&own, backing, fd, &host->server), 0);
 }
 

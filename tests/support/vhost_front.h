@@ -69,7 +69,10 @@ struct front {
 
 /* --- the server --- */
 
-/* `options` may be NULL; its log is the host's. Takes over the caller's reference of `backing`. */
+/*
+ * `options` may be NULL; without a log of their own it is the host's. Takes over the caller's
+ * reference of `backing`.
+ */
 void front_host_start(struct front_host *host, const struct vblk_vhost_server_options *options,
 		      struct vblk_backing *backing);
 void front_host_stop(struct front_host *host);

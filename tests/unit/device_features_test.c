@@ -33,16 +33,6 @@
 
 static const enum vblk_engine_kind engines[] = { VBLK_ENGINE_INLINE, VBLK_ENGINE_WORKER };
 
-static uint64_t offered(struct guest *g)
-{
-	uint64_t low;
-
-	guest_write32(g, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
-	low = guest_read32(g, VIRTIO_MMIO_DEVICE_FEATURES);
-	guest_write32(g, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
-	return low | (uint64_t)guest_read32(g, VIRTIO_MMIO_DEVICE_FEATURES) << 32;
-}
-
 static void create(struct guest *g, enum vblk_engine_kind engine,
 		   const struct vblk_throttle *throttle)
 {
@@ -51,22 +41,6 @@ static void create(struct guest *g, enum vblk_engine_kind engine,
 	if (throttle)
 		options.device.throttle = *throttle;
 	guest_create(g, &options, disk_create_faulty(DISK_SIZE, 0xab, NULL, 0));
-}
-
-/* From reset to DRIVER_OK with these features. */
-static void start(struct guest *g, uint64_t features)
-{
-	guest_set_status(g, 0x1);
-	guest_set_status(g, 0x3);
-	guest_accept(g, features);
-	guest_set_status(g, 0xb);
-	assert_int_equal(guest_status(g), 0xb);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_SEL, 0);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_USED_LOW, 0x2000);
-	guest_write32(g, VIRTIO_MMIO_QUEUE_READY, 1);
-	guest_set_status(g, 0xf);
-	assert_int_equal(guest_status(g), 0xf);
 }
 
 static void put_range(struct guest *g, unsigned index, uint64_t sector, uint32_t sectors,
@@ -114,7 +88,7 @@ static uint8_t transfer(struct guest *g, uint32_t type, uint32_t length, uint16_
 
 static void set_write_cache(struct guest *g, uint8_t value)
 {
-	vblk_mmio_write(g->device, VIRTIO_MMIO_CONFIG + WRITEBACK, &value, 1);
+	guest_write_config(g, WRITEBACK, value);
 }
 
 static uint64_t syncs(struct guest *g)
@@ -132,7 +106,7 @@ static void test_all_features_are_offered(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	assert_true(offered(&g) ==
+	assert_true(guest_offered(&g) ==
 		    (base | INDIRECT | WCE | DISCARD | ZEROES | BIT(VIRTIO_BLK_F_TOPOLOGY)));
 	guest_destroy(&g);
 }
@@ -149,8 +123,8 @@ static void test_a_read_only_disk_offers_no_changes(void **state)
 
 	(void)state;
 	guest_create(&g, &options, disk_create(DISK_SIZE, 0));
-	assert_true((offered(&g) & (DISCARD | ZEROES)) == 0);
-	assert_true((offered(&g) & BIT(VIRTIO_BLK_F_RO)) != 0);
+	assert_true((guest_offered(&g) & (DISCARD | ZEROES)) == 0);
+	assert_true((guest_offered(&g) & BIT(VIRTIO_BLK_F_RO)) != 0);
 	guest_destroy(&g);
 }
 
@@ -163,7 +137,7 @@ static void test_write_zeroes_of_a_range(void **state)
 		struct guest g;
 
 		create(&g, engines[i], NULL);
-		start(&g, MOST);
+		guest_start_with(&g, MOST);
 		assert_int_equal(change(&g, VIRTIO_BLK_T_WRITE_ZEROES, 2, 3, 1), VIRTIO_BLK_S_OK);
 		assert_true(disk_is_filled(g.backing, 0, 0xab, 2 * SECTOR));
 		assert_true(disk_is_filled(g.backing, 2 * SECTOR, 0, 3 * SECTOR));
@@ -186,7 +160,7 @@ static void test_discard_of_a_range(void **state)
 		struct guest g;
 
 		create(&g, engines[i], NULL);
-		start(&g, MOST);
+		guest_start_with(&g, MOST);
 		assert_int_equal(change(&g, VIRTIO_BLK_T_DISCARD, 8, 8, 1), VIRTIO_BLK_S_OK);
 		assert_int_equal(vblk_faulty_calls(g.backing, VBLK_FAULTY_DISCARD), 1);
 		assert_true(disk_is_filled(g.backing, 7 * SECTOR, 0xab, SECTOR));
@@ -207,7 +181,7 @@ static void test_several_ranges_in_one_request(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	put_range(&g, 0, 0, 1, 0);
 	put_range(&g, 1, 10, 2, 1);
 	put_range(&g, 2, 127, 1, 0);
@@ -228,7 +202,7 @@ static void test_a_range_past_the_end_spoils_all(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	put_range(&g, 0, 0, 1, 0);
 	put_range(&g, 1, 127, 2, 0);
 	offer_ranges(&g, VIRTIO_BLK_T_WRITE_ZEROES, 2);
@@ -249,7 +223,7 @@ static void test_what_was_not_negotiated_is_unsupp(void **state)
 		struct guest g;
 
 		create(&g, engines[i], NULL);
-		start(&g, MOST & ~(types[i] == VIRTIO_BLK_T_DISCARD ? DISCARD : ZEROES));
+		guest_start_with(&g, MOST & ~(types[i] == VIRTIO_BLK_T_DISCARD ? DISCARD : ZEROES));
 		assert_int_equal(change(&g, types[i], 0, 1, 1), VIRTIO_BLK_S_UNSUPP);
 		assert_int_equal(change(&g, types[1 - i], 0, 1, 2), VIRTIO_BLK_S_OK);
 		expect_counters(&g);
@@ -264,9 +238,9 @@ static void test_features_are_forgotten_by_a_reset(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	guest_reset(&g);
-	start(&g, VERSION_1 | FLUSH);
+	guest_start_with(&g, VERSION_1 | FLUSH);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 1), VIRTIO_BLK_S_UNSUPP);
 	guest_destroy(&g);
 }
@@ -275,20 +249,20 @@ static void test_features_are_forgotten_by_a_reset(void **state)
 static void test_write_zeroes_costs_the_bytes_that_it_zeroes(void **state)
 {
 	const struct vblk_throttle limits = { .bps = 4 * SECTOR };
-	uint64_t when;
 	struct guest g;
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, &limits);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 4, 1), VIRTIO_BLK_S_OK);
 	put_range(&g, 0, 8, 2, 0);
 	offer_ranges(&g, VIRTIO_BLK_T_WRITE_ZEROES, 1);
 	expect_answer(&g, GUEST_SENTINEL, 1);
-	assert_true(vblk_device_next_deadline(g.device, &when));
-	assert_int_equal(when - g.now_ns, 500 * MS);
-	g.now_ns = when;
-	vblk_device_run(g.device);
+	g.now_ns += 499 * MS;
+	guest_run(&g);
+	expect_answer(&g, GUEST_SENTINEL, 1);
+	g.now_ns += MS;
+	guest_run(&g);
 	expect_answer(&g, VIRTIO_BLK_S_OK, 2);
 	guest_destroy(&g);
 }
@@ -301,7 +275,7 @@ static void test_discard_costs_an_operation_and_no_bytes(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, &limits);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_DISCARD, 0, 64, 1), VIRTIO_BLK_S_OK);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, SECTOR, 2), VIRTIO_BLK_S_OK);
 	put_range(&g, 0, 0, 64, 0);
@@ -317,7 +291,7 @@ static void test_D_WCE_a_cache_that_is_on_is_not_synced(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST | WCE);
+	guest_start_with(&g, MOST | WCE);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_OK);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_DISCARD, 0, 1, 2), VIRTIO_BLK_S_OK);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 3), VIRTIO_BLK_S_OK);
@@ -333,7 +307,7 @@ static void test_D_WCE_a_cache_that_is_off_makes_each_change_stable(void **state
 		struct guest g;
 
 		create(&g, engines[i], NULL);
-		start(&g, MOST | WCE);
+		guest_start_with(&g, MOST | WCE);
 		set_write_cache(&g, 0);
 		assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_OK);
 		assert_int_equal(syncs(&g), 1);
@@ -358,7 +332,7 @@ static void test_D_WCE_a_change_that_cannot_be_made_stable_fails(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST | WCE);
+	guest_start_with(&g, MOST | WCE);
 	set_write_cache(&g, 0);
 	assert_int_equal(vblk_faulty_set_rules(g.backing, &broken, 1), 0);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_IOERR);
@@ -374,7 +348,7 @@ static void test_D_WCE_without_flush_writes_go_through_until_told_otherwise(void
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, VERSION_1 | WCE);
+	guest_start_with(&g, VERSION_1 | WCE);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_OK);
 	assert_int_equal(syncs(&g), 1);
 	set_write_cache(&g, 1);
@@ -390,7 +364,7 @@ static void test_D_STABLE_without_flush_and_cache_control_every_change_is_stable
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, VERSION_1 | ZEROES | DISCARD);
+	guest_start_with(&g, VERSION_1 | ZEROES | DISCARD);
 	set_write_cache(&g, 1);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_OK);
 	assert_int_equal(change(&g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 2), VIRTIO_BLK_S_OK);
@@ -404,10 +378,10 @@ static void test_D_WCE_the_cache_is_on_again_after_a_reset(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_WORKER, NULL);
-	start(&g, MOST | WCE);
+	guest_start_with(&g, MOST | WCE);
 	set_write_cache(&g, 0);
 	guest_reset(&g);
-	start(&g, MOST | WCE);
+	guest_start_with(&g, MOST | WCE);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, SECTOR, 1), VIRTIO_BLK_S_OK);
 	assert_int_equal(syncs(&g), 0);
 	guest_destroy(&g);
@@ -422,8 +396,8 @@ static void test_indirect_table_that_was_negotiated(void **state)
 		struct guest g;
 
 		create(&g, engines[i], NULL);
-		assert_true((offered(&g) & INDIRECT) != 0);
-		start(&g, MOST | INDIRECT);
+		assert_true((guest_offered(&g) & INDIRECT) != 0);
+		guest_start_with(&g, MOST | INDIRECT);
 		guest_put_header(&g, GUEST_HEADER, VIRTIO_BLK_T_IN, 0);
 		*guest_at(&g, GUEST_STATUS) = GUEST_SENTINEL;
 		desc = g.options.desc;
@@ -452,8 +426,9 @@ static void test_D_KNOWN_a_queue_that_runs_cannot_be_taken_back(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_READY, 0);
 	assert_int_equal(guest_read32(&g, VIRTIO_MMIO_QUEUE_READY), 1);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, SECTOR, 1), VIRTIO_BLK_S_OK);
@@ -470,7 +445,7 @@ static void test_D_KNOWN_the_used_length_of_an_error_is_1(void **state)
 
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, NULL);
-	start(&g, MOST);
+	guest_start_with(&g, MOST);
 	assert_int_equal(vblk_faulty_set_rules(g.backing, cut, 2), 0);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, SECTOR, 1), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(guest_used_elem(&g, 0).len, 1);
@@ -485,7 +460,7 @@ static void test_D_KNOWN_a_reset_fills_the_buckets(void **state)
 	(void)state;
 	create(&g, VBLK_ENGINE_INLINE, &limits);
 	for (unsigned life = 0; life < 3; life++) {
-		start(&g, MOST);
+		guest_start_with(&g, MOST);
 		assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, SECTOR, 1), VIRTIO_BLK_S_OK);
 		guest_reset(&g);
 	}
@@ -497,6 +472,7 @@ static void test_D_KNOWN_a_queue_may_change_while_it_is_ready(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g, VBLK_ENGINE_INLINE, NULL);
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1800);

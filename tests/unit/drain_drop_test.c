@@ -214,6 +214,7 @@ static void test_P1_used_ring_outside_memory_is_an_error(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	options.regions = regions;
 	options.region_count = 1;
 	options.used = 0x20000 - 4;
@@ -291,6 +292,7 @@ static void test_D_STRICT_used_ring_outside_memory_needs_reset(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	options.regions = regions;
 	options.region_count = 1;
 	options.used = 0x20000 - 4;

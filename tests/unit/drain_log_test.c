@@ -43,7 +43,7 @@ static void expect_named(const struct guest *g)
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), " instance=%u queue=0", vblk_device_instance(g->device));
+	snprintf(name, sizeof(name), " instance=%u queue=0", guest_instance(g));
 	assert_true(count_lines(g, "\n") > 0);
 	assert_int_equal(count_lines(g, name), count_lines(g, "\n"));
 }
@@ -161,7 +161,7 @@ static void expect_unpublished(enum vblk_undeliverable on_undeliverable)
 	OFFER(&g, VIRTIO_BLK_T_FLUSH, HEADER, STATUS);
 	snprintf(want, sizeof(want),
 		 "cannot publish in the used ring instance=%u queue=0 head=0 error=%d by=flush\n",
-		 vblk_device_instance(g.device), -EFAULT);
+		 guest_instance(&g), -EFAULT);
 	assert_true(guest_logged(&g, want));
 	assert_int_equal(guest_metrics(&g).io_errors, 1);
 	guest_destroy(&g);
@@ -170,6 +170,7 @@ static void expect_unpublished(enum vblk_undeliverable on_undeliverable)
 static void test_D_LOG_failed_used_element_names_head_and_handler(void **state)
 {
 	(void)state;
+	guest_needs_registers();
 	expect_unpublished(VBLK_UNDELIVERABLE_DROP);
 }
 
@@ -177,6 +178,7 @@ static void test_D_LOG_failed_used_element_names_head_and_handler(void **state)
 static void test_D_LOG_failed_used_element_is_told_in_strict_mode_too(void **state)
 {
 	(void)state;
+	guest_needs_registers();
 	expect_unpublished(VBLK_UNDELIVERABLE_NEEDS_RESET);
 }
 
@@ -186,6 +188,7 @@ static void test_D_LOG_failed_used_element_names_the_gate(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	start_without_used_ring(&g, VBLK_UNDELIVERABLE_NEEDS_RESET);
 	OFFER(&g, VIRTIO_BLK_T_IN, HEADER, { GUEST_DATA, 1, W }, STATUS);
 	assert_true(guest_logged(&g, " by=data "));
@@ -235,6 +238,7 @@ static void test_D_STRICT_drain_that_cannot_be_notified_again_needs_reset(void *
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	start_without_avail_event(&g, VBLK_UNDELIVERABLE_NEEDS_RESET);
 	assert_int_equal(guest_status(&g), 0x4f);
 	expect_interrupts(&g, 2, VIRTIO_MMIO_INT_CONFIG | VIRTIO_MMIO_INT_VRING);
@@ -251,6 +255,7 @@ static void test_D4_drain_that_cannot_be_notified_again_ends(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	start_without_avail_event(&g, VBLK_UNDELIVERABLE_DROP);
 	assert_int_equal(guest_status(&g), 0xf);
 	expect_counters(&g, .flushes_completed = 1);

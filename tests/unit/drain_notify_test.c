@@ -220,6 +220,7 @@ static void test_16_4_12_unreadable_used_event_interrupts_to_be_safe(void **stat
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &options, disk_create(DISK_SIZE, 0));
 	guest_start(&g);
 	guest_request(&g, VIRTIO_BLK_T_FLUSH, 0, 0);
@@ -252,6 +253,7 @@ static void test_16_5_25_unwritable_avail_event_ends_the_drain(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &options, disk_create(DISK_SIZE, 0));
 	guest_start(&g);
 	guest_request(&g, VIRTIO_BLK_T_FLUSH, 0, 0);
@@ -412,6 +414,7 @@ static void test_interrupt_callback_replaces_the_eventfd(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &options, disk_create(DISK_SIZE, 0));
 	guest_start(&g);
 	flush(&g, 2);

@@ -281,6 +281,7 @@ static void test_16_3_17_D1_queue_that_is_not_ready_is_not_drained(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &inline_options, disk_create(DISK_SIZE, 0xab));
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
@@ -304,9 +305,7 @@ static void test_D_OK_FIRST_nothing_is_drained_before_driver_ok(void **state)
 	(void)state;
 	guest_create(&g, &inline_options, disk_create(DISK_SIZE, 0xab));
 	guest_negotiate(&g);
-	guest_write32(&g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
-	guest_write32(&g, VIRTIO_MMIO_QUEUE_USED_LOW, 0x2000);
-	guest_write32(&g, VIRTIO_MMIO_QUEUE_READY, 1);
+	guest_set_queue(&g);
 	request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
 	expect_answer(&g, GUEST_SENTINEL, 0);
 	expect_interrupts(&g, 0, 0);

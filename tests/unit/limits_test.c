@@ -14,7 +14,7 @@ static const struct guest_options inline_options = { .device.engine = VBLK_ENGIN
 
 static void set_limits(struct guest *g, struct vblk_throttle limits)
 {
-	assert_int_equal(vblk_device_set_throttle(g->device, &limits), 0);
+	assert_int_equal(guest_set_throttle(g, &limits), 0);
 }
 
 static void offer_reads(struct guest *g, unsigned first, unsigned count)
@@ -63,7 +63,7 @@ static void test_raised_limit_serves_what_waits_at_once(void **state)
 	set_limits(&g, (struct vblk_throttle){ .bps = 1024 });
 	assert_in_order(&g, 1);
 	g.now_ns += VBLK_NSEC_PER_SEC;
-	vblk_device_run(g.device);
+	guest_run(&g);
 	assert_in_order(&g, 3);
 	set_limits(&g, (struct vblk_throttle){ 0 });
 	assert_in_order(&g, 4);

@@ -28,7 +28,7 @@ static int parked_fd(struct guest *g)
 	int fd;
 
 	assert_int_equal(vblk_eventfd_create(&fd), 0);
-	assert_int_equal(vblk_device_set_parked_fd(g->device, fd), 0);
+	assert_int_equal(guest_set_parked_fd(g, fd), 0);
 	return fd;
 }
 
@@ -59,16 +59,16 @@ static void test_without_a_worker_there_is_nothing_to_wait_for(void **state)
 	(void)state;
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	fd = parked_fd(&g);
-	assert_true(vblk_device_is_paused(g.device));
-	assert_false(vblk_device_pause(g.device));
-	assert_false(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, 0), 0);
-	assert_false(vblk_device_resume(g.device));
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
+	assert_false(guest_pause(&g));
+	assert_false(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, 0), 0);
+	assert_false(guest_resume(&g));
+	assert_true(guest_is_paused(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	/* A pause that is over leaves no trace: the worker that starts later runs. */
 	guest_start(&g);
-	assert_false(vblk_device_is_paused(g.device));
+	assert_false(guest_is_paused(&g));
 	serve_one_read(&g);
 	close(fd);
 	guest_destroy(&g);
@@ -84,7 +84,7 @@ static bool worker_sleeps(void *context)
 	bool sleeps = false;
 
 	assert_non_null(tasks);
-	snprintf(wanted, sizeof(wanted), "(vblk%u/0) S ", vblk_device_instance(g->device));
+	snprintf(wanted, sizeof(wanted), "(vblk%u/0) S ", guest_instance(g));
 	while ((task = readdir(tasks)) && !sleeps) {
 		FILE *stat;
 
@@ -108,24 +108,24 @@ static void test_worker_that_starts_during_a_pause_parks_before_it_serves(void *
 	(void)state;
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	fd = parked_fd(&g);
-	assert_false(vblk_device_pause(g.device));
+	assert_false(guest_pause(&g));
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	guest_start(&g);
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
 	assert_true(process_wait(worker_sleeps, &g));
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
 	assert_int_equal(guest_status_byte(&g), GUEST_SENTINEL);
 	assert_int_equal(guest_used_idx(&g), 0);
 	/* It is on already, and was promised to nobody. */
-	assert_false(vblk_device_pause(g.device));
+	assert_false(guest_pause(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
-	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_resume(&g));
 	assert_true(guest_wait_used(&g, 1));
-	assert_false(vblk_device_is_paused(g.device));
+	assert_false(guest_is_paused(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	/* The next one is like any other. */
-	assert_true(vblk_device_pause(g.device));
+	assert_true(guest_pause(&g));
 	assert_int_equal(take_acks(fd), 1);
 	close(fd);
 	guest_destroy(&g);
@@ -135,6 +135,7 @@ static void test_worker_that_starts_during_a_pause_parks_before_it_serves(void *
 static void test_pause_without_a_worker_ends_with_a_reset(void **state)
 {
 	(void)state;
+	guest_needs_registers();
 	for (int engine = VBLK_ENGINE_WORKER; engine <= VBLK_ENGINE_INLINE; engine++) {
 		const struct guest_options options = {
 			.device.engine = (enum vblk_engine_kind)engine,
@@ -142,10 +143,10 @@ static void test_pause_without_a_worker_ends_with_a_reset(void **state)
 		struct guest g;
 
 		guest_create_filled(&g, &options, 4096, 0xab);
-		assert_false(vblk_device_pause(g.device));
+		assert_false(guest_pause(&g));
 		guest_reset(&g);
 		guest_start(&g);
-		assert_false(vblk_device_is_paused(g.device));
+		assert_false(guest_is_paused(&g));
 		serve_one_read(&g);
 		guest_destroy(&g);
 	}
@@ -159,12 +160,12 @@ static void test_what_came_during_a_pause_is_served_in_one_drain(void **state)
 	(void)state;
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
 	for (unsigned i = 0; i < 8; i++)
 		guest_request_at(&g, i, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
-	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_resume(&g));
 	assert_true(guest_wait_used(&g, 8));
 	guest_reset(&g); /* whatever else it did, it has done */
 	assert_int_equal(guest_metrics(&g).interrupts, 1);
@@ -181,9 +182,9 @@ static void test_the_flag_is_down_when_driver_ok_returns(void **state)
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	for (int i = 0; i < 50; i++) {
 		guest_start(&g);
-		assert_false(vblk_device_is_paused(g.device));
+		assert_false(guest_is_paused(&g));
 		guest_reset(&g);
-		assert_true(vblk_device_is_paused(g.device));
+		assert_true(guest_is_paused(&g));
 	}
 	guest_destroy(&g);
 }
@@ -198,13 +199,13 @@ static void test_a_pause_is_acknowledged_once_with_the_flag_up(void **state)
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	fd = parked_fd(&g);
 	guest_start(&g);
-	assert_true(vblk_device_pause(g.device));
+	assert_true(guest_pause(&g));
 	assert_int_equal(take_acks(fd), 1);
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
 	/* Pausing what is paused promises nothing more. */
-	assert_false(vblk_device_pause(g.device));
+	assert_false(guest_pause(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
-	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_resume(&g));
 	serve_one_read(&g);
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	close(fd);
@@ -219,13 +220,13 @@ static void test_a_kick_while_parked_is_served_after_resume(void **state)
 	(void)state;
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	assert_int_equal(guest_used_idx(&g), 0);
 	assert_int_equal(guest_status_byte(&g), GUEST_SENTINEL);
-	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_resume(&g));
 	assert_true(guest_wait_used(&g, 1));
 	assert_int_equal(guest_status_byte(&g), VIRTIO_BLK_S_OK);
 	guest_destroy(&g);
@@ -243,8 +244,8 @@ static void test_every_promised_acknowledgement_comes_whatever_the_race(void **s
 	fd = parked_fd(&g);
 	guest_start(&g);
 	for (int i = 0; i < 2000; i++) {
-		promised += vblk_device_pause(g.device);
-		assert_true(vblk_device_resume(g.device));
+		promised += guest_pause(&g);
+		assert_true(guest_resume(&g));
 		got += vblk_eventfd_clear(fd);
 	}
 	assert_int_equal(promised, 2000);
@@ -263,12 +264,12 @@ static void test_a_pause_right_after_a_resume_brings_it_to_rest_again(void **sta
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
 	for (uint16_t i = 0; i < 500; i++) {
-		assert_true(vblk_device_pause(g.device));
-		assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+		assert_true(guest_pause(&g));
+		assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
 		guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 		guest_kick(&g);
 		assert_int_equal(guest_used_idx(&g), i);
-		vblk_device_resume(g.device);
+		guest_resume(&g);
 		assert_true(guest_wait_used(&g, (uint16_t)(i + 1)));
 	}
 	guest_destroy(&g);
@@ -280,13 +281,14 @@ static void test_reset_while_parked_ends_the_pause(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
 	guest_reset(&g);
-	assert_true(vblk_device_is_paused(g.device));
-	assert_false(vblk_device_resume(g.device));
+	assert_true(guest_is_paused(&g));
+	assert_false(guest_resume(&g));
 	guest_start(&g);
 	serve_one_read(&g);
 	guest_destroy(&g);
@@ -302,6 +304,7 @@ static void test_an_unanswered_pause_is_acknowledged_by_the_stop(void **state)
 	int fd;
 
 	(void)state;
+	guest_needs_registers();
 	assert_int_equal(vblk_backing_create_memory(4096, &memory), 0);
 	assert_int_equal(vblk_faulty_create(memory, &hang, 1, NULL, &backing), 0);
 	vblk_backing_unref(memory);
@@ -311,12 +314,12 @@ static void test_an_unanswered_pause_is_acknowledged_by_the_stop(void **state)
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	vblk_faulty_wait_hanging(backing, 1);
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, 1), -ETIMEDOUT);
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, 1), -ETIMEDOUT);
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	guest_set_status(&g, 0);
 	assert_int_equal(vblk_eventfd_clear(fd), 1);
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
 	vblk_faulty_release(backing);
 	close(fd);
 	guest_destroy(&g);
@@ -329,11 +332,12 @@ static void test_the_flag_outlives_a_device_destroyed_while_parked(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
 	park = vblk_park_ref(vblk_device_park(g.device));
 	assert_false(vblk_park_is_paused(park));
-	assert_true(vblk_device_pause(g.device));
+	assert_true(guest_pause(&g));
 	guest_destroy(&g);
 	assert_true(vblk_park_is_paused(park));
 	vblk_park_unref(park);
@@ -355,9 +359,9 @@ static void test_pause_while_throttled_and_on(void **state)
 		guest_request_at(&g, i, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	assert_true(guest_wait_used(&g, 20));
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
-	assert_true(vblk_device_resume(g.device));
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
+	assert_true(guest_resume(&g));
 	assert_true(guest_wait_used(&g, 22));
 	guest_destroy(&g);
 }
@@ -380,7 +384,7 @@ static void test_limits_taken_away_while_stalled_let_the_request_pass_at_once(vo
 		guest_request_at(&g, i, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	assert_true(guest_wait_used(&g, 1));
-	assert_int_equal(vblk_device_set_throttle(g.device, &none), 0);
+	assert_int_equal(guest_set_throttle(&g, &none), 0);
 	assert_true(guest_wait_used(&g, 5));
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(guest_used_elem(&g, (uint16_t)i).id, 3 * i);
@@ -399,7 +403,7 @@ static void test_set_throttle_refuses_nonsense_and_keeps_what_was(void **state)
 	options.device.throttle = (struct vblk_throttle){ .iops = 1 };
 	guest_create_filled(&g, &options, 4096, 0xab);
 	guest_start(&g);
-	assert_int_equal(vblk_device_set_throttle(g.device, &nonsense), -EINVAL);
+	assert_int_equal(guest_set_throttle(&g, &nonsense), -EINVAL);
 	guest_request_at(&g, 0, VIRTIO_BLK_T_IN, 0, 512);
 	guest_request_at(&g, 1, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
@@ -415,22 +419,23 @@ static void test_inline_rests_at_once_and_serves_on_resume(void **state)
 	int fd;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create_filled(&g, &inline_options, 4096, 0xab);
 	fd = parked_fd(&g);
 	guest_start(&g);
-	assert_false(vblk_device_is_paused(g.device));
-	assert_true(vblk_device_pause(g.device));
-	assert_true(vblk_device_is_paused(g.device));
+	assert_false(guest_is_paused(&g));
+	assert_true(guest_pause(&g));
+	assert_true(guest_is_paused(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 1);
-	assert_false(vblk_device_pause(g.device));
+	assert_false(guest_pause(&g));
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
-	vblk_device_run(g.device);
+	guest_run(&g);
 	assert_int_equal(guest_used_idx(&g), 0);
 	assert_false(vblk_device_next_deadline(g.device, &deadline));
-	assert_false(vblk_device_resume(g.device));
-	assert_false(vblk_device_is_paused(g.device));
+	assert_false(guest_resume(&g));
+	assert_false(guest_is_paused(&g));
 	assert_int_equal(guest_used_idx(&g), 1);
 	close(fd);
 	guest_destroy(&g);
@@ -444,19 +449,20 @@ static void test_inline_that_starts_during_a_pause_serves_on_resume(void **state
 	int fd;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create_filled(&g, &inline_options, 4096, 0xab);
 	fd = parked_fd(&g);
-	assert_false(vblk_device_pause(g.device));
+	assert_false(guest_pause(&g));
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
 	guest_kick(&g);
 	guest_start(&g);
-	assert_true(vblk_device_is_paused(g.device));
+	assert_true(guest_is_paused(&g));
 	assert_false(vblk_device_next_deadline(g.device, &deadline));
-	vblk_device_run(g.device);
+	guest_run(&g);
 	assert_int_equal(guest_used_idx(&g), 0);
-	assert_false(vblk_device_pause(g.device));
-	assert_false(vblk_device_resume(g.device));
-	assert_false(vblk_device_is_paused(g.device));
+	assert_false(guest_pause(&g));
+	assert_false(guest_resume(&g));
+	assert_false(guest_is_paused(&g));
 	assert_int_equal(guest_used_idx(&g), 1);
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
 	close(fd);
@@ -468,9 +474,10 @@ static void test_inline_reset_ends_the_pause(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create_filled(&g, &inline_options, 4096, 0xab);
 	guest_start(&g);
-	assert_true(vblk_device_pause(g.device));
+	assert_true(guest_pause(&g));
 	guest_reset(&g);
 	guest_start(&g);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, 512);
@@ -489,17 +496,17 @@ static void test_the_parked_eventfd_can_be_taken_away(void **state)
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	fd = parked_fd(&g);
 	guest_start(&g);
-	assert_int_equal(vblk_device_set_parked_fd(g.device, -1), 0);
-	assert_true(vblk_device_pause(g.device));
-	assert_int_equal(vblk_device_wait_paused(g.device, LONG_MS), 0);
+	assert_int_equal(guest_set_parked_fd(&g, -1), 0);
+	assert_true(guest_pause(&g));
+	assert_int_equal(guest_wait_paused(&g, LONG_MS), 0);
 	assert_int_equal(vblk_eventfd_clear(fd), 0);
-	assert_int_equal(vblk_device_set_parked_fd(g.device, 1 << 20), -EBADF);
+	assert_int_equal(guest_set_parked_fd(&g, 1 << 20), -EBADF);
 	close(fd);
 	guest_destroy(&g);
 }
 
 struct storm {
-	struct vblk_device *device;
+	struct guest *guest;
 	atomic_bool stop;
 };
 
@@ -508,8 +515,8 @@ static void *pause_storm(void *argument)
 	struct storm *storm = argument;
 
 	while (!atomic_load(&storm->stop)) {
-		(void)vblk_device_pause(storm->device);
-		(void)vblk_device_resume(storm->device);
+		(void)guest_pause(storm->guest);
+		(void)guest_resume(storm->guest);
 	}
 	return NULL;
 }
@@ -524,7 +531,7 @@ static void test_pauses_under_load_lose_nothing(void **state)
 	(void)state;
 	guest_create_filled(&g, NULL, 4096, 0xab);
 	guest_start(&g);
-	storm.device = g.device;
+	storm.guest = &g;
 	atomic_init(&storm.stop, false);
 	assert_int_equal(pthread_create(&thread, NULL, pause_storm, &storm), 0);
 	for (int i = 0; i < 2000; i++)

@@ -218,6 +218,7 @@ static void test_D7_16_15_ready_without_available_ring(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &inline_options, disk_create(DISK_SIZE, 0));
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_USED_LOW, 0x2000);
@@ -235,6 +236,7 @@ static void test_D7_available_ring_outside_memory(void **state)
 					   UINT64_MAX - 3 };
 
 	(void)state;
+	guest_needs_registers();
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		struct guest_options options = inline_options;
 		struct guest g;
@@ -252,6 +254,7 @@ static void test_D7_available_ring_outside_memory(void **state)
 static void test_D_HOLE_1_ring_element_outside_memory(void **state)
 {
 	(void)state;
+	guest_needs_registers();
 	for (int event_idx = 0; event_idx < 2; event_idx++) {
 		struct guest_options options = inline_options;
 		struct guest g;
@@ -273,6 +276,7 @@ static void test_D_HOLE_1_only_what_is_mapped_is_served(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	options.avail = GUEST_RAM_SIZE - 6;
 	start_with(&g, &options);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
@@ -322,6 +326,7 @@ static void test_S11_poisoned_device_refuses_and_ignores(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	start(&g);
 	guest_set_avail_idx(&g, 1000);
 	guest_kick(&g);

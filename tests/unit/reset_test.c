@@ -39,6 +39,7 @@ static void test_16_1_6_16_7_8_generation_counts_resets(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	for (uint32_t i = 0; i < 16; i++) {
 		assert_int_equal(generation(&g), i);
@@ -56,6 +57,7 @@ static void test_G4_generation_wraps(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	atomic_store(&g.device->config_generation, UINT32_MAX);
 	guest_reset(&g);
@@ -70,6 +72,7 @@ static void test_R1_selectors_features_and_queue(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	guest_start(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_SEL, 7);
@@ -167,6 +170,7 @@ static void test_16_1_15_queue_is_closed_after_reset(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
@@ -182,6 +186,7 @@ static void test_R2_notification_from_before_is_forgotten(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	guest_kick(&g);
 	guest_reset(&g);
@@ -230,6 +235,7 @@ static void test_16_7_6_10_concurrent_sets_lose_nothing(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	for (unsigned i = 0; i < 16; i++) {
 		racer[i] = (struct racer){ g.device->port, g.device, 1u << i };
@@ -257,6 +263,7 @@ static void test_16_7_7_concurrent_set_and_acknowledge(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	create(&g);
 	racer = (struct racer){ g.device->port, g.device, 0 };
 	vblk_port_set_interrupt_status(racer.port, VIRTIO_MMIO_INT_CONFIG);

@@ -45,13 +45,15 @@ static uint64_t told_capacity(struct guest *g)
 {
 	uint8_t raw[8];
 
-	vblk_mmio_read(g->device, VIRTIO_MMIO_CONFIG, raw, sizeof(raw));
+	guest_read_config(g, 0, raw, sizeof(raw));
 	return vblk_le64_get(raw) * SECTOR;
 }
 
-static uint32_t generation(struct guest *g)
+/* Over vhost-user it is the front end's. */
+static void expect_generation(struct guest *g, uint32_t generation)
 {
-	return guest_read32(g, VIRTIO_MMIO_CONFIG_GENERATION);
+	if (g->device)
+		assert_int_equal(guest_read32(g, VIRTIO_MMIO_CONFIG_GENERATION), generation);
 }
 
 static uint8_t transfer(struct guest *g, uint32_t type, uint64_t sector)
@@ -64,9 +66,9 @@ static uint8_t transfer(struct guest *g, uint32_t type, uint64_t sector)
 /* Nothing of this has happened. */
 static void expect_unchanged(struct guest *g, uint64_t capacity)
 {
-	assert_int_equal(vblk_device_capacity(g->device), capacity);
+	assert_int_equal(guest_capacity(g), capacity);
 	assert_int_equal(told_capacity(g), capacity);
-	assert_int_equal(generation(g), 0);
+	expect_generation(g, 0);
 	expect_interrupts(g, 0, 0);
 }
 
@@ -78,10 +80,10 @@ static void test_growing_tells_the_driver(void **state)
 	(void)state;
 	create(&g, false, file_disk(DISK_SIZE));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, 2 * DISK_SIZE, 0), 0);
-	assert_int_equal(vblk_device_capacity(g.device), 2 * DISK_SIZE);
+	assert_int_equal(guest_resize(&g, 2 * DISK_SIZE, 0), 0);
+	assert_int_equal(guest_capacity(&g), 2 * DISK_SIZE);
 	assert_int_equal(told_capacity(&g), 2 * DISK_SIZE);
-	assert_int_equal(generation(&g), 1);
+	expect_generation(&g, 1);
 	expect_interrupts(&g, 1, VIRTIO_MMIO_INT_CONFIG);
 	guest_destroy(&g);
 }
@@ -95,7 +97,7 @@ static void test_what_has_grown_can_be_written_and_read(void **state)
 	create(&g, false, file_disk(DISK_SIZE));
 	guest_start(&g);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, 8), VIRTIO_BLK_S_IOERR);
-	assert_int_equal(vblk_device_resize(g.device, 2 * DISK_SIZE, 0), 0);
+	assert_int_equal(guest_resize(&g, 2 * DISK_SIZE, 0), 0);
 	guest_fill(&g, GUEST_DATA, 0x5a, SECTOR);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_OUT, 8), VIRTIO_BLK_S_OK);
 	guest_fill(&g, GUEST_DATA, 0xff, SECTOR);
@@ -113,7 +115,7 @@ static void test_growing_grows_the_file(void **state)
 
 	(void)state;
 	create(&g, false, file_disk(DISK_SIZE));
-	assert_int_equal(vblk_device_resize(g.device, 2 * DISK_SIZE, 0), 0);
+	assert_int_equal(guest_resize(&g, 2 * DISK_SIZE, 0), 0);
 	assert_true(disk_is_filled(g.backing, DISK_SIZE, 0, DISK_SIZE));
 	guest_destroy(&g);
 }
@@ -126,9 +128,9 @@ static void test_shrinking_needs_the_flag(void **state)
 	(void)state;
 	create(&g, false, disk_create(DISK_SIZE, 0xab));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, DISK_SIZE / 2, 0), -ERANGE);
+	assert_int_equal(guest_resize(&g, DISK_SIZE / 2, 0), -ERANGE);
 	expect_unchanged(&g, DISK_SIZE);
-	assert_int_equal(vblk_device_resize(g.device, DISK_SIZE / 2, VBLK_RESIZE_SHRINK), 0);
+	assert_int_equal(guest_resize(&g, DISK_SIZE / 2, VBLK_RESIZE_SHRINK), 0);
 	assert_int_equal(told_capacity(&g), DISK_SIZE / 2);
 	expect_interrupts(&g, 1, VIRTIO_MMIO_INT_CONFIG);
 	guest_destroy(&g);
@@ -142,10 +144,10 @@ static void test_what_was_cut_off_fails_and_comes_back_when_it_grows(void **stat
 	(void)state;
 	create(&g, false, disk_create(DISK_SIZE, 0xab));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, DISK_SIZE / 2, VBLK_RESIZE_SHRINK), 0);
+	assert_int_equal(guest_resize(&g, DISK_SIZE / 2, VBLK_RESIZE_SHRINK), 0);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, 3), VIRTIO_BLK_S_OK);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, 4), VIRTIO_BLK_S_IOERR);
-	assert_int_equal(vblk_device_resize(g.device, DISK_SIZE, 0), 0);
+	assert_int_equal(guest_resize(&g, DISK_SIZE, 0), 0);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, 4), VIRTIO_BLK_S_OK);
 	assert_true(guest_is_filled(&g, GUEST_DATA, 0xab, SECTOR));
 	guest_destroy(&g);
@@ -177,8 +179,7 @@ static void test_senseless_sizes_are_refused(void **state)
 	create(&g, false, file_disk(DISK_SIZE));
 	guest_start(&g);
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		assert_int_equal(vblk_device_resize(g.device, table[i].bytes, table[i].flags),
-				 table[i].ret);
+		assert_int_equal(guest_resize(&g, table[i].bytes, table[i].flags), table[i].ret);
 	expect_unchanged(&g, DISK_SIZE);
 	guest_destroy(&g);
 }
@@ -191,7 +192,7 @@ static void test_a_backing_that_cannot_grow(void **state)
 	(void)state;
 	create(&g, false, disk_create(DISK_SIZE, 0));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, DISK_SIZE + SECTOR, 0), -EOPNOTSUPP);
+	assert_int_equal(guest_resize(&g, DISK_SIZE + SECTOR, 0), -EOPNOTSUPP);
 	expect_unchanged(&g, DISK_SIZE);
 	guest_destroy(&g);
 }
@@ -204,7 +205,7 @@ static void test_a_read_only_disk_grows_beyond_its_backing(void **state)
 	(void)state;
 	create(&g, true, disk_create(DISK_SIZE, 0xab));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, 2 * DISK_SIZE, 0), 0);
+	assert_int_equal(guest_resize(&g, 2 * DISK_SIZE, 0), 0);
 	assert_int_equal(transfer(&g, VIRTIO_BLK_T_IN, 8), VIRTIO_BLK_S_OK);
 	assert_true(guest_is_filled(&g, GUEST_DATA, 0, SECTOR));
 	guest_destroy(&g);
@@ -218,8 +219,8 @@ static void test_before_driver_ok_there_is_no_interrupt(void **state)
 	(void)state;
 	create(&g, false, disk_create(DISK_SIZE, 0));
 	guest_negotiate(&g);
-	assert_int_equal(vblk_device_resize(g.device, SECTOR, VBLK_RESIZE_SHRINK), 0);
-	assert_int_equal(generation(&g), 1);
+	assert_int_equal(guest_resize(&g, SECTOR, VBLK_RESIZE_SHRINK), 0);
+	expect_generation(&g, 1);
 	assert_int_equal(told_capacity(&g), SECTOR);
 	expect_interrupts(&g, 0, 0);
 	guest_destroy(&g);
@@ -233,10 +234,10 @@ static void test_the_size_survives_a_reset(void **state)
 	(void)state;
 	create(&g, false, disk_create(DISK_SIZE, 0));
 	guest_start(&g);
-	assert_int_equal(vblk_device_resize(g.device, SECTOR, VBLK_RESIZE_SHRINK), 0);
+	assert_int_equal(guest_resize(&g, SECTOR, VBLK_RESIZE_SHRINK), 0);
 	guest_reset(&g);
 	assert_int_equal(told_capacity(&g), SECTOR);
-	assert_int_equal(generation(&g), 2);
+	expect_generation(&g, 2);
 	guest_destroy(&g);
 }
 
@@ -262,7 +263,7 @@ static void test_a_request_in_hand_keeps_the_size_of_its_start(void **state)
 
 	(void)state;
 	start_hanging(&g, VBLK_FAULTY_PREADV, VIRTIO_BLK_T_IN, 7);
-	assert_int_equal(vblk_device_resize(g.device, SECTOR, VBLK_RESIZE_SHRINK), 0);
+	assert_int_equal(guest_resize(&g, SECTOR, VBLK_RESIZE_SHRINK), 0);
 	assert_int_equal(guest_used_idx(&g), 0);
 	vblk_faulty_release(g.backing);
 	assert_true(guest_wait_used(&g, 1));
@@ -281,7 +282,7 @@ static void test_a_worker_that_is_busy_does_not_hold_up_a_resize(void **state)
 
 	(void)state;
 	start_hanging(&g, VBLK_FAULTY_PWRITEV, VIRTIO_BLK_T_OUT, 0);
-	assert_int_equal(vblk_device_resize(g.device, 4 * SECTOR, VBLK_RESIZE_SHRINK), 0);
+	assert_int_equal(guest_resize(&g, 4 * SECTOR, VBLK_RESIZE_SHRINK), 0);
 	assert_int_equal(told_capacity(&g), 4 * SECTOR);
 	expect_interrupts(&g, 1, VIRTIO_MMIO_INT_CONFIG);
 	vblk_faulty_release(g.backing);

@@ -60,7 +60,7 @@ static uint64_t now_ns(void)
 
 static void kick_by_descriptor(struct guest *g)
 {
-	assert_int_equal(vblk_eventfd_signal(vblk_device_kick_fd(g->device, 0)), 0);
+	assert_int_equal(vblk_eventfd_signal(guest_kick_fd(g)), 0);
 }
 
 /* Rules: L-2 */
@@ -112,7 +112,7 @@ static void test_notification_by_descriptor(void **state)
 
 	(void)state;
 	guest_create(&g, NULL, disk_create(DISK_SIZE, 0xab));
-	wired = dup(vblk_device_kick_fd(g.device, 0));
+	wired = dup(guest_kick_fd(&g));
 	assert_true(wired >= 0);
 	for (int round = 0; round < 3; round++) {
 		guest_start(&g);
@@ -172,7 +172,7 @@ static void test_driver_ok_without_memory_starts_with_the_memory(void **state)
 	assert_int_equal(process_threads(), own_threads);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
 	guest_kick(&g);
-	assert_int_equal(vblk_device_set_memory(g.device, g.memory), 0);
+	assert_int_equal(guest_bind_memory(&g), 0);
 	assert_int_equal(process_threads(), own_threads + 1);
 	assert_true(guest_wait_used(&g, 1));
 	assert_int_equal(guest_status(&g), 0xf);
@@ -193,8 +193,8 @@ static void test_O1_interrupt_comes_after_its_reason(void **state)
 			sched_yield();
 		expect_answer(&g, VIRTIO_BLK_S_OK, i);
 		assert_true(guest_wait_interrupt(&g));
-		assert_int_equal(guest_read32(&g, VIRTIO_MMIO_INTERRUPT_STATUS), VRING);
-		guest_write32(&g, VIRTIO_MMIO_INTERRUPT_ACK, VRING);
+		assert_int_equal(guest_interrupt_status(&g), VRING);
+		guest_acknowledge(&g, VRING);
 	}
 	guest_destroy(&g);
 }
@@ -208,6 +208,7 @@ static void test_O9_request_needs_no_lock_of_the_device(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	start(&g);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
 	vblk_device_lock(g.device);
@@ -266,6 +267,7 @@ static void test_L5_worker_leaves_a_queue_alone_that_is_not_ready(void **state)
 	struct guest g;
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, NULL, disk_create(DISK_SIZE, 0xab));
 	guest_negotiate(&g);
 	guest_write32(&g, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1000);
@@ -290,7 +292,7 @@ static void test_worker_poisons_and_recovers(void **state)
 	guest_kick(&g);
 	assert_true(guest_wait_interrupt(&g));
 	assert_int_equal(guest_status(&g), 0x4f);
-	assert_int_equal(guest_read32(&g, VIRTIO_MMIO_INTERRUPT_STATUS), CONFIG);
+	assert_int_equal(guest_interrupt_status(&g), CONFIG);
 	guest_reset(&g);
 	guest_start(&g);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
@@ -330,7 +332,7 @@ static void test_D_NAMES_D_SHORT_thread_name_and_signals(void **state)
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
 	guest_kick(&g);
 	assert_true(guest_wait_used(&g, 1));
-	snprintf(name, sizeof(name), "vblk%u/0", vblk_device_instance(g.device));
+	snprintf(name, sizeof(name), "vblk%u/0", guest_instance(&g));
 	assert_string_equal(self.name, name);
 	for (int number = 1; number < SIGRTMAX; number++) {
 		/* SIGBUS is about what the thread has touched itself. */
@@ -343,6 +345,11 @@ static void test_D_NAMES_D_SHORT_thread_name_and_signals(void **state)
 }
 
 /* --- Stopping --- */
+
+static bool is_given_up(const struct guest *g)
+{
+	return g->device ? g->device->dead : vblk_disk_abandoned(guest_disk(g)) > 0;
+}
 
 static void note_loss(void *context, int error)
 {
@@ -397,6 +404,7 @@ static void test_R2_request_in_flight_is_finished(void **state)
 	struct gate gate = { .guest = &g };
 
 	(void)state;
+	guest_needs_registers();
 	guest_create(&g, &options, disk_create_hooked(DISK_SIZE, 0xab, wait_for_reset, &gate));
 	guest_start(&g);
 	guest_request(&g, VIRTIO_BLK_T_IN, 0, SECTOR);
@@ -438,7 +446,7 @@ static void test_stop_waits_for_the_request_in_hand_only(void **state)
 		sched_yield();
 	guest_set_status(&g, 0);
 	assert_int_equal(lost, 0);
-	assert_false(g.device->dead);
+	assert_false(is_given_up(&g));
 	assert_true(vblk_faulty_calls(g.backing, VBLK_FAULTY_PREADV) < 80);
 	guest_destroy(&g);
 }
@@ -468,7 +476,7 @@ static void test_D_HOLE_2_stop_is_seen_by_a_worker_that_never_runs_out(void **st
 	assert_int_equal(guest_metrics(&g).notifications, 1);
 	guest_set_status(&g, 0);
 	assert_int_equal(lost, 0);
-	assert_false(g.device->dead);
+	assert_false(is_given_up(&g));
 	guest_destroy(&g);
 }
 
@@ -547,7 +555,7 @@ static void test_D_HOLE_3_stop_while_stalled_clears_the_gauge(void **state)
 		struct guest g;
 
 		start_with(&g, &stalling);
-		metrics = vblk_metrics_ref(vblk_device_metrics(g.device));
+		metrics = vblk_metrics_ref(guest_disk(&g)->metrics);
 		guest_request_at(&g, 0, VIRTIO_BLK_T_IN, 0, SECTOR);
 		guest_request_at(&g, 1, VIRTIO_BLK_T_IN, 0, SECTOR);
 		guest_kick(&g);
