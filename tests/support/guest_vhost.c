@@ -123,6 +123,10 @@ static void vhost_create(struct guest *guest, const struct vblk_device_options *
 
 	assert_non_null(vhost);
 	guest->vhost = vhost;
+	/* An inline engine does not linger, and a worker would until a clock goes on that stands.
+	 */
+	if (options->engine == VBLK_ENGINE_INLINE)
+		server.device.poll_us = VBLK_POLL_NEVER;
 	assert_int_equal(vblk_eventfd_create(&vhost->kick_fd), 0);
 	assert_int_equal(vblk_eventfd_create(&vhost->call_fd), 0);
 	assert_int_equal(vblk_eventfd_create(&vhost->err_fd), 0);
