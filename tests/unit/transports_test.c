@@ -2,8 +2,9 @@
 /*
  * One driver, two front ends: seeded random programs of requests are done to a device behind the
  * register window, with its inline engine, and to one behind a vhost-user session, with a worker.
- * After each step all that a driver can see is the same, every byte of memory included, and in the
- * end every byte of the disk. What either has to do is the business of other tests.
+ * After each step all that a driver can see is the same, every byte of memory included, and so are
+ * the numbers of calls to the disk; in the end every byte of the disk. What either has to do is the
+ * business of other tests.
  */
 #include "disk.h"
 #include "expect.h"
@@ -109,7 +110,7 @@ static void create(struct pair *pair, unsigned program)
 		options.device.on_undeliverable = VBLK_UNDELIVERABLE_NEEDS_RESET;
 	for (unsigned i = 0; i < SIDES; i++) {
 		options.transport = i == REGISTERS ? &guest_mmio : &guest_vhost;
-		pair->disk[i] = disk_create(DISK_SIZE, 0xab);
+		pair->disk[i] = disk_create_faulty(DISK_SIZE, 0xab, NULL, 0);
 		guest_create(&pair->g[i], &options, pair->disk[i]);
 	}
 	start(pair);
@@ -322,6 +323,9 @@ static void expect_same(struct pair *pair)
 	same(pair, guest_take_interrupts(&g[SESSION]), interrupts);
 	same(pair, guest_capacity(&g[SESSION]), guest_capacity(&g[REGISTERS]));
 	expect_counters_at(&g[SESSION], &counters, __FILE__, __LINE__);
+	for (enum vblk_faulty_op op = 0; op < VBLK_FAULTY_OPS; op++)
+		same(pair, vblk_faulty_calls(pair->disk[SESSION], op),
+		     vblk_faulty_calls(pair->disk[REGISTERS], op));
 	same(pair, guest_metrics(&g[SESSION]).notifications, counters.notifications);
 	same(pair, guest_metrics(&g[SESSION]).bytes_discarded, counters.bytes_discarded);
 	same(pair, guest_metrics(&g[SESSION]).bytes_zeroed, counters.bytes_zeroed);
