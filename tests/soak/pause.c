@@ -58,7 +58,7 @@ static void look(struct station *station, struct rng *rng, uint8_t *copy)
 {
 	const bool whole = rng_chance(rng, 4);
 	struct vblk_metrics_snapshot before, after;
-	uint16_t used_idx[RAM_RINGS_MAX];
+	uint16_t used_idx[RAM_RINGS_MAX] = { 0 };
 
 	for (unsigned i = 0; i < station->rings; i++)
 		used_idx[i] = ring_used_idx(&station->ring[i]);

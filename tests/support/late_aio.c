@@ -4,7 +4,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
@@ -25,6 +24,13 @@ static int late_start(struct vblk_aio *aio, struct vblk_call *call)
 	return 0;
 }
 
+/* The others move up; so many are left. */
+static void take_out(struct vblk_call **calls, unsigned left, unsigned index)
+{
+	for (; index < left; index++)
+		calls[index] = calls[index + 1];
+}
+
 void late_aio_land(struct late_aio *late, unsigned index)
 {
 	struct vblk_call *call;
@@ -32,8 +38,7 @@ void late_aio_land(struct late_aio *late, unsigned index)
 	assert_true(index < late->under_way_count);
 	call = late->under_way[index];
 	late->under_way_count--;
-	memmove(&late->under_way[index], &late->under_way[index + 1],
-		(late->under_way_count - index) * sizeof(late->under_way[0]));
+	take_out(late->under_way, late->under_way_count, index);
 	call->result = late->lose ? VBLK_CALL_NOT_MADE : vblk_backing_perform(late->backing, call);
 	late->landed[late->landed_count++] = call;
 }
@@ -59,7 +64,7 @@ static struct vblk_call *late_reap(struct vblk_aio *aio)
 		return NULL;
 	call = late->landed[0];
 	late->landed_count--;
-	memmove(&late->landed[0], &late->landed[1], late->landed_count * sizeof(late->landed[0]));
+	take_out(late->landed, late->landed_count, 0);
 	return call;
 }
 

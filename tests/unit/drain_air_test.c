@@ -128,7 +128,7 @@ static void test_what_is_airborne_is_told(void **state)
 }
 
 /* Each descriptor of the ring is a request of its own: a flush, in a table that all share. */
-static void offer_flushes(struct guest *g, unsigned count)
+static void offer_flushes(struct guest *g, uint16_t count)
 {
 	const uint16_t next = VRING_DESC_F_NEXT;
 	uint8_t *table = guest_at(g, TABLE);

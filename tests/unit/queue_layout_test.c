@@ -160,7 +160,7 @@ static void test_Q9_descriptor_is_little_endian(void **state)
 {
 	static const uint8_t raw[] = { 0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01,
 				       0x04, 0x03, 0x02, 0x01, 0x03, 0x80, 0x34, 0x12 };
-	struct vblk_desc desc;
+	struct vblk_desc desc = { 0 };
 	struct ram ram;
 
 	(void)state;
