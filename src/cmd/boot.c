@@ -15,6 +15,7 @@
 #include "cmd/disk.h"
 #include "cmd/mount_words.h"
 #include "cmd/stats.h"
+#include "vmm/terminal.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -121,6 +122,8 @@ static int boot_guest(struct boot *boot)
 	/* A wish for a freeze that comes before or after the guest runs is no reason to die. */
 	signal(SIGUSR1, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
+	/* Before a mapped disk takes SIGBUS, which then goes on to this if it is nothing of his. */
+	vmm_terminal_catch_crashes();
 	if (cmd_mount_words(boot->options.specs, boot->options.vmm.disks, boot->options.vmm.append,
 			    &boot->options.append)) {
 		cmd_complain(NAME, "out of memory");

@@ -2,7 +2,8 @@
 /*
  * Setting and restoring the terminal. Signals that end the process in an orderly way are handled
  * in vmm/run.c; those of a crash are caught here, only to restore the terminal and let them do
- * what they would have done.
+ * what they would have done. A signal that somebody answers already is left to him: mapped disks
+ * live on after SIGBUS (base/sigbus.h).
  */
 #include "vmm/terminal.h"
 
@@ -16,7 +17,6 @@ static const int crash_signals[] = { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV };
 
 static struct {
 	struct termios settings;
-	struct sigaction actions[VBLK_ARRAY_SIZE(crash_signals)];
 	volatile sig_atomic_t prepared;
 	int fd;
 	bool exit_handler;
@@ -31,20 +31,26 @@ static void put_back(void)
 	tcsetattr(saved.fd, TCSANOW, &saved.settings);
 }
 
-static void on_crash(int signal)
+/*
+ * Who has taken a signal after us may call this: then the current action is not ours, and would
+ * only call it again.
+ */
+static void on_crash(int number)
 {
 	put_back();
-	/* SA_RESETHAND has made the default action current again; it is taken on return. */
-	raise(signal);
+	signal(number, SIG_DFL);
+	raise(number); /* delivered when the handler returns, if it is blocked until then */
 }
 
-static void catch_crashes(void)
+void vmm_terminal_catch_crashes(void)
 {
-	struct sigaction action = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND };
+	struct sigaction action = { .sa_handler = on_crash }, current;
 
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(crash_signals); i++)
-		sigaction(crash_signals[i], &action, &saved.actions[i]);
+		if (sigaction(crash_signals[i], NULL, &current) == 0 &&
+		    !(current.sa_flags & SA_SIGINFO) && current.sa_handler == SIG_DFL)
+			sigaction(crash_signals[i], &action, NULL);
 }
 
 bool vmm_terminal_prepare(int fd)
@@ -68,7 +74,7 @@ bool vmm_terminal_prepare(int fd)
 	saved.fd = fd;
 	if (!saved.exit_handler)
 		saved.exit_handler = atexit(put_back) == 0;
-	catch_crashes();
+	vmm_terminal_catch_crashes();
 	saved.prepared = 1;
 	if (tcsetattr(fd, TCSANOW, &settings) < 0) {
 		vmm_terminal_restore();
@@ -79,9 +85,5 @@ bool vmm_terminal_prepare(int fd)
 
 void vmm_terminal_restore(void)
 {
-	if (!saved.prepared)
-		return;
 	put_back();
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(crash_signals); i++)
-		sigaction(crash_signals[i], &saved.actions[i], NULL);
 }

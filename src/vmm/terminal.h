@@ -20,7 +20,14 @@
  */
 bool vmm_terminal_prepare(int fd);
 
-/* Puts everything back. Harmless if nothing was prepared. */
+/*
+ * Lets a crash restore the terminal, as vmm_terminal_prepare() does. To be called early, before
+ * somebody else answers such a signal and hands on what is not his: base/sigbus.h does. What has
+ * another than the default action already is left alone. It stays so, and may be called again.
+ */
+void vmm_terminal_catch_crashes(void);
+
+/* Puts the settings back. Harmless if nothing was prepared. */
 void vmm_terminal_restore(void);
 
 #endif
