@@ -8,6 +8,7 @@
 #include "cmd/cmd.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #ifndef VBLK_VERSION
 #define VBLK_VERSION "unknown"
@@ -45,13 +46,19 @@ int boot_dump(struct boot *boot, const char *reason, char path[VMM_PATH_SIZE],
 	const struct vmm_dump_about about = { .version = VBLK_VERSION, .reason = reason };
 	const bool was_frozen = vmm_is_frozen(boot->vmm);
 	struct vmm_freeze_report report;
+	struct vmm_dump_made made;
 	int ret = boot_freeze(boot, &report, error);
 
 	if (ret)
 		return ret;
-	ret = vmm_dump(boot->vmm, boot->options.dump_dir, &about, path, error);
-	if (!ret)
+	ret = vmm_dump(boot->vmm, boot->options.dump_dir, &about, &made, error);
+	if (!ret) {
+		memcpy(path, made.path, sizeof(made.path));
 		cmd_complain(BOOT_NAME, "dump: %s", path);
+	}
+	if (!ret && made.mappings_left_out)
+		cmd_complain(BOOT_NAME, "dump: the guest's kernel has more mappings than a core "
+					"file can name: some are left out");
 	if (!was_frozen)
 		boot_thaw(boot);
 	return ret;

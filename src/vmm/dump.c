@@ -237,7 +237,7 @@ static int write_files(const struct vmm_picture *picture, struct place *place,
 }
 
 int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *about,
-	     char path[VMM_PATH_SIZE], struct vmm_error *error)
+	     struct vmm_dump_made *made, struct vmm_error *error)
 {
 	struct place place = { .folder_path = folder, .folder = -1, .inside = -1 };
 	struct vmm_picture *picture = calloc(1, sizeof(*picture));
@@ -259,8 +259,10 @@ int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *a
 		if (ret)
 			remove_inside(&place);
 	}
-	if (!ret)
-		snprintf(path, VMM_PATH_SIZE, "%s/%s", folder, place.name);
+	if (!ret) {
+		snprintf(made->path, sizeof(made->path), "%s/%s", folder, place.name);
+		made->mappings_left_out = picture->mappings.cut;
+	}
 	close_place(&place);
 	vmm_mappings_free(&picture->mappings);
 	free(picture);

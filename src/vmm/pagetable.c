@@ -3,6 +3,12 @@
  * The walk (Intel SDM volume 3, 4.5): each table has 512 entries of 8 bytes; one of the lowest
  * level maps 4 KiB, each level above it 512 times as much, either by a table or, with the bit PS,
  * at once. It goes by an explicit stack, one place per level.
+ *
+ * A kernel can have more mappings than a core file has room for: modules, stacks, and above all the
+ * shadow of a sanitizer, in which one page stands for most of the address space. So the tables are
+ * walked several times, for what is missed most first: the last 2 GiB, where Linux has its text and
+ * data on every processor, whatever is randomized; then large pages, of which its map of all memory
+ * is made; then the rest. Each walk leaves room for those behind it.
  */
 #include "vmm/pagetable.h"
 
@@ -22,9 +28,26 @@
 #define UPPER_HALF   (ENTRIES / 2)
 #define LIST_START   64u
 #define TABLES_SPARE 4096u
+#define IMAGE_START  (UINT64_C(0) - (UINT64_C(2) << 30)) /* of the kernel and its modules */
+
+/* What one of the walks looks for. */
+struct part {
+	uint64_t start; /* linear addresses */
+	uint64_t last;
+	unsigned int min_level; /* 2: large pages only */
+	unsigned int max_level;
+	size_t slots; /* so many mappings there may be behind it */
+};
+
+static const struct part parts[] = {
+	{ IMAGE_START, UINT64_MAX, 1, LEVELS_MAX, VMM_MAPPINGS_MAX / 2 },
+	{ 0, IMAGE_START - 1, 2, LEVELS_MAX, VMM_MAPPINGS_MAX / 4 * 3 },
+	{ 0, IMAGE_START - 1, 1, 1, VMM_MAPPINGS_MAX },
+};
 
 struct walk {
 	const struct vmm_ram *ram;
+	const struct part *part;
 	struct vmm_mappings *out;
 	size_t room;
 	uint64_t tables_left;
@@ -55,22 +78,28 @@ static int grow(struct walk *walk)
 	return 0;
 }
 
+static bool continues(const struct vmm_mapping *first, const struct vmm_mapping *second)
+{
+	return first->linear + first->bytes == second->linear &&
+	       first->physical + first->bytes == second->physical;
+}
+
 /* Joins what continues the last mapping. */
 static int add(struct walk *walk, uint64_t linear, uint64_t physical, uint64_t bytes)
 {
+	const struct vmm_mapping mapping = { linear, physical, bytes };
 	struct vmm_mappings *out = walk->out;
 	struct vmm_mapping *last = out->count ? &out->list[out->count - 1] : NULL;
 
-	if (last && last->linear + last->bytes == linear &&
-	    last->physical + last->bytes == physical) {
+	if (last && continues(last, &mapping)) {
 		last->bytes += bytes;
-	} else if (out->count == VMM_MAPPINGS_MAX) {
+	} else if (out->count >= walk->part->slots) {
 		out->cut = true;
 		return 0;
 	} else {
 		if ((!out->list || out->count == walk->room) && grow(walk))
 			return -ENOMEM;
-		out->list[out->count++] = (struct vmm_mapping){ linear, physical, bytes };
+		out->list[out->count++] = mapping;
 	}
 	out->bytes += bytes;
 	return 0;
@@ -104,6 +133,13 @@ static const uint8_t *open_table(struct walk *walk, uint64_t physical)
 	return vmm_ram_at(walk->ram, physical, VMM_PAGE_SIZE);
 }
 
+/* Whether an entry has to do with the walk in hand. */
+static bool is_wanted(const struct walk *walk, uint64_t linear, unsigned int level)
+{
+	return level >= walk->part->min_level && linear <= walk->part->last &&
+	       linear + (bytes_of_entry(level) - 1) >= walk->part->start;
+}
+
 /* One place per level of the tables; level 1 is the lowest. */
 struct place {
 	const uint8_t *table; /* NULL: not in guest memory */
@@ -128,12 +164,14 @@ static int walk_tables(struct walk *walk, uint64_t cr3, unsigned int levels)
 		entry = vblk_le64_get(place->table + 8 * (size_t)place->next);
 		linear = place->linear + place->next * bytes;
 		place->next++;
-		if (!(entry & PRESENT))
+		if (!(entry & PRESENT) || !is_wanted(walk, canonical(linear, levels), level))
 			continue;
 		if (level == 1 || (level <= 3 && entry & PAGE_SIZE_PS)) {
-			int ret = add_what_is_memory(walk, canonical(linear, levels),
-						     entry & ADDRESS & ~(bytes - 1), bytes);
+			int ret = 0;
 
+			if (level <= walk->part->max_level)
+				ret = add_what_is_memory(walk, canonical(linear, levels),
+							 entry & ADDRESS & ~(bytes - 1), bytes);
 			if (ret)
 				return ret;
 		} else {
@@ -145,24 +183,53 @@ static int walk_tables(struct walk *walk, uint64_t cr3, unsigned int levels)
 	return 0;
 }
 
+static int by_linear(const void *a, const void *b)
+{
+	const struct vmm_mapping *left = a, *right = b;
+
+	return left->linear < right->linear ? -1 : left->linear > right->linear;
+}
+
+/* Puts what several walks have found in one order, and joins what belongs together. */
+static void merge(struct vmm_mappings *mappings)
+{
+	struct vmm_mapping *list = mappings->list;
+	size_t count = 0;
+
+	if (!mappings->count)
+		return;
+	qsort(list, mappings->count, sizeof(*list), by_linear);
+	for (size_t i = 1; i < mappings->count; i++) {
+		if (continues(&list[count], &list[i]))
+			list[count].bytes += list[i].bytes;
+		else
+			list[++count] = list[i];
+	}
+	mappings->count = count + 1;
+}
+
 int vmm_pagetable_list(const struct vmm_ram *ram, uint64_t cr3, unsigned int levels,
 		       struct vmm_mappings *mappings)
 {
 	const uint64_t pages = (ram->low_bytes + ram->high_bytes) / VMM_PAGE_SIZE;
-	struct walk walk = {
-		.ram = ram,
-		.out = mappings,
-		.tables_left = 2 * pages / ENTRIES + TABLES_SPARE,
-	};
-	int ret;
+	struct walk walk = { .ram = ram, .out = mappings };
 
 	memset(mappings, 0, sizeof(*mappings));
 	if (levels < LEVELS_MIN || levels > LEVELS_MAX)
 		return -EINVAL;
-	ret = walk_tables(&walk, cr3, levels);
-	if (ret)
-		vmm_mappings_free(mappings);
-	return ret;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(parts); i++) {
+		int ret;
+
+		walk.part = &parts[i];
+		walk.tables_left = 2 * pages / ENTRIES + TABLES_SPARE;
+		ret = walk_tables(&walk, cr3, levels);
+		if (ret) {
+			vmm_mappings_free(mappings);
+			return ret;
+		}
+	}
+	merge(mappings);
+	return 0;
 }
 
 void vmm_mappings_free(struct vmm_mappings *mappings)

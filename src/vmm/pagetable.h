@@ -24,7 +24,7 @@ struct vmm_mappings {
 	struct vmm_mapping *list; /* owned; ascending by `linear`, neighbours joined */
 	size_t count;
 	uint64_t bytes; /* of all together; the same memory may be mapped twice */
-	bool cut;	/* there is more, which was left out */
+	bool cut;	/* there is more, which was left out; the kernel's text comes first */
 };
 
 /*

@@ -145,15 +145,21 @@ struct vmm_dump_about {
 /* Room for the path of a dump. */
 #define VMM_PATH_SIZE 4096
 
+/* A dump that was made. */
+struct vmm_dump_made {
+	char path[VMM_PATH_SIZE];
+	bool mappings_left_out; /* the kernel had more of them than a core file has room for */
+};
+
 /*
  * Writes what a frozen machine is like into a new folder `folder`/dump-N, N being the first number
  * from 1 on that is free: vmcore, for gdb (vmm/core_file.h), and dump.json. `folder` is made if it
  * is missing. The dump gets its name when it is complete and on disk, so one that has it is whole;
- * nothing is ever overwritten. Returns 0 with the path of the new folder; or a negative errno with
- * `error` filled in, and nothing is left behind: -ECANCELED as vmm_freeze().
+ * nothing is ever overwritten. Returns 0 with `made` filled in; or a negative errno with `error`
+ * filled in, and nothing is left behind: -ECANCELED as vmm_freeze().
  */
 VBLK_MUST_USE int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *about,
-			   char path[VMM_PATH_SIZE], struct vmm_error *error);
+			   struct vmm_dump_made *made, struct vmm_error *error);
 
 /*
  * Brings one disk to rest, and lets it go on, while the guest runs or is frozen: a disk goes on

@@ -163,6 +163,98 @@ static void tables_made_to_hurt(void **state)
 	vmm_mappings_free(&mappings);
 }
 
+static bool lists(const struct vmm_mappings *mappings, uint64_t linear)
+{
+	for (size_t i = 0; i < mappings->count; i++)
+		if (linear - mappings->list[i].linear < mappings->list[i].bytes)
+			return true;
+	return false;
+}
+
+/*
+ * A page that stands for everything, as in a sanitizer's shadow: one table is all 512 of the level
+ * above it, and each of its entries the same page, which nothing joins.
+ */
+static void map_shadow(struct guest *guest, unsigned int levels, uint64_t linear)
+{
+	uint32_t upper, lowest;
+
+	map(guest, levels, linear, 5 * PAGE, 1);
+	lowest = guest->next_table - (uint32_t)PAGE;
+	upper = lowest - (uint32_t)PAGE;
+	for (size_t i = 0; i < 512; i++) {
+		vblk_le64_put(guest->host + lowest + 8 * i, (5 * PAGE) | PRESENT);
+		vblk_le64_put(guest->host + upper + 8 * i, lowest | PRESENT);
+	}
+}
+
+/* What is missed most is there however much there is: text, and the map of all memory. */
+static void more_than_there_is_room_for(void **state)
+{
+	static const struct {
+		unsigned int levels;
+		uint64_t direct, shadow;
+	} kernels[] = {
+		{ 4, UINT64_C(0xffff888000000000), UINT64_C(0xffffec0000000000) },
+		/* Randomized: the map of all memory comes last. */
+		{ 4, UINT64_C(0xffffd00000000000), UINT64_C(0xffff900000000000) },
+		/* The shadow and the text are below one entry of the top table. */
+		{ 5, UINT64_C(0xff11000000000000), UINT64_C(0xfffff00000000000) },
+	};
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(kernels); i++) {
+		memset(guest->host, 0, LOW_PAGES * PAGE);
+		guest->next_table = TABLES + PAGE;
+		map_shadow(guest, kernels[i].levels, kernels[i].shadow);
+		map(guest, kernels[i].levels, kernels[i].direct, 0, 3);
+		map(guest, kernels[i].levels, TEXT_MAP, 8 * PAGE, 1);
+		mappings = list(guest, kernels[i].levels);
+		assert_true(mappings.cut);
+		assert_int_equal(mappings.count, VMM_MAPPINGS_MAX);
+		assert_true(lists(&mappings, TEXT_MAP));
+		assert_true(lists(&mappings, kernels[i].direct));
+		assert_true(lists(&mappings, kernels[i].shadow));
+		for (size_t j = 1; j < mappings.count; j++)
+			assert_true(mappings.list[j - 1].linear < mappings.list[j].linear);
+		vmm_mappings_free(&mappings);
+	}
+}
+
+/* As many modules as one likes leave room for the map of all memory, and the other way round. */
+static void each_part_leaves_room(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	map_shadow(guest, 4, UINT64_C(0xffffffffc0000000));
+	map(guest, 4, DIRECT_MAP, 0, 3);
+	map(guest, 4, UINT64_C(0xffffc90000000000), 7 * PAGE, 1);
+	mappings = list(guest, 4);
+	assert_true(mappings.cut);
+	assert_true(lists(&mappings, DIRECT_MAP));
+	assert_true(lists(&mappings, UINT64_C(0xffffc90000000000)));
+	vmm_mappings_free(&mappings);
+}
+
+/* Neighbours that are found by different walks are one mapping. */
+static void parts_are_joined(void **state)
+{
+	const uint64_t large = UINT64_C(0x200000);
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+
+	map(guest, 4, DIRECT_MAP, 0, 2);
+	map(guest, 4, DIRECT_MAP + LOW_PAGES * PAGE + large, 3 * PAGE, 1);
+	map(guest, 4, TEXT_MAP - PAGE, 8 * PAGE, 1);
+	map(guest, 4, TEXT_MAP, 9 * PAGE, 1);
+	mappings = list(guest, 4);
+	assert_int_equal(mappings.count, 3);
+	assert_mapping(&mappings, 2, TEXT_MAP - PAGE, 8 * PAGE, 2 * PAGE);
+	vmm_mappings_free(&mappings);
+}
+
 /* --- The file --- */
 
 struct file {
@@ -381,6 +473,9 @@ int main(void)
 		TEST(lists_what_the_kernel_has_mapped),
 		TEST(five_levels),
 		TEST(tables_made_to_hurt),
+		TEST(more_than_there_is_room_for),
+		TEST(each_part_leaves_room),
+		TEST(parts_are_joined),
 		TEST(memory_is_found_by_its_addresses),
 		TEST(memory_that_is_not_mapped),
 		TEST(registers_are_notes),
