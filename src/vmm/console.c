@@ -5,17 +5,25 @@
  * The lock is held while the port's registers change and while its interrupt line follows them,
  * and never while output is written: a reader that does not read must not keep the feeding
  * thread, which also minds the clock and the signals, from its work.
+ *
+ * Nor may he keep a vCPU from the gate. Output waits for room, never in write(), and looks at the
+ * gate and at the machine's end while it does. It does so by the clock, as a kick can come just
+ * before it begins to wait. What has no room when the gate is closed is left for the way back.
  */
 #include "vmm/console.h"
 
 #include "vmm/layout.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define LOOK_MS 10 /* between looks at the gate, at most */
+
 int vmm_console_init(struct vmm_console *console, const struct vmm_kvm *kvm, struct vmm_stop *stop,
-		     int input, int output, struct vmm_error *error)
+		     struct vmm_gate *gate, int output, struct vmm_error *error)
 {
 	console->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (console->room_fd < 0)
@@ -25,15 +33,19 @@ int vmm_console_init(struct vmm_console *console, const struct vmm_kvm *kvm, str
 		close(console->room_fd);
 		return vmm_error_host(error, -errno, "cannot create an eventfd");
 	}
-	console->gate = NULL;
+	console->gate = gate;
 	console->kvm = kvm;
 	console->stop = stop;
-	console->input = input;
+	console->watching = false;
+	console->input = -1;
 	console->output = output;
 	console->line = false;
 	console->full = false;
 	vmm_serial_init(&console->serial);
 	pthread_mutex_init(&console->lock, NULL);
+	pthread_mutex_init(&console->output_lock, NULL);
+	console->left_count = 0;
+	atomic_init(&console->has_left, false);
 	return 0;
 }
 
@@ -41,13 +53,14 @@ void vmm_console_destroy(struct vmm_console *console)
 {
 	close(console->seen_fd);
 	close(console->room_fd);
+	pthread_mutex_destroy(&console->output_lock);
 	pthread_mutex_destroy(&console->lock);
 }
 
-void vmm_console_watch(struct vmm_console *console, const char *text, struct vmm_gate *gate)
+void vmm_console_watch(struct vmm_console *console, const char *text)
 {
 	vmm_matcher_init(&console->matcher, text);
-	console->gate = gate;
+	console->watching = true;
 }
 
 /* With the lock held, after the registers have changed. */
@@ -71,26 +84,88 @@ static void settle(struct vmm_console *console)
 	}
 }
 
-/* The write is given up when the machine ends: the vCPU is interrupted by a signal then. */
-static void put(struct vmm_console *console, uint8_t byte)
+/* --- Output, under its own lock --- */
+
+static bool is_for_reading_alone(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) == O_RDONLY;
+}
+
+/*
+ * Waits until write() has something to say: room, or what is wrong. Returns false if the gate is
+ * closed before, or the machine ends.
+ */
+static bool wait_for_room(const struct vmm_console *console)
+{
+	struct pollfd fds[] = {
+		{ .fd = console->output, .events = POLLOUT },
+		{ .fd = console->stop->fd, .events = POLLIN },
+	};
+
+	while (vmm_stop_reason(console->stop) == VMM_END_NONE) {
+		const bool closed = vmm_gate_is_closed(console->gate);
+
+		fds[0].revents = 0; /* which an interrupted poll does not do */
+		if (poll(fds, 2, closed ? 0 : LOOK_MS) > 0 && fds[0].revents)
+			return true;
+		if (closed)
+			return false;
+		/* What poll never finds writable. */
+		if (is_for_reading_alone(console->output))
+			return true;
+	}
+	return false;
+}
+
+/* Returns how many bytes have gone. */
+static size_t put(struct vmm_console *console, const uint8_t *bytes, size_t count)
 {
 	struct vmm_error error;
+	size_t done = 0;
 
-	while (write(console->output, &byte, 1) != 1) {
-		if (vmm_stop_reason(console->stop) != VMM_END_NONE)
-			return;
-		if (errno == EINTR)
-			continue;
-		if (errno == EAGAIN) { /* somebody has made it non-blocking */
-			usleep(1000);
-			continue;
+	while (done < count && wait_for_room(console)) {
+		if (write(console->output, bytes + done, 1) == 1) {
+			done++;
+		} else if (errno != EINTR && errno != EAGAIN) {
+			vmm_error_host(&error, -errno,
+				       "cannot write the guest's console to standard output");
+			vmm_stop_fail(console->stop, &error);
 		}
-		vmm_error_host(&error, -errno,
-			       "cannot write the guest's console to standard output");
-		vmm_stop_fail(console->stop, &error);
-		return;
 	}
+	return done;
 }
+
+static void put_what_is_left(struct vmm_console *console)
+{
+	size_t gone = put(console, console->left, console->left_count);
+
+	console->left_count -= gone;
+	memmove(console->left, console->left + gone, console->left_count);
+	atomic_store(&console->has_left, console->left_count > 0);
+}
+
+/* In the order in which bytes are sent. At the end of the machine there may be no room for all. */
+static void send_byte(struct vmm_console *console, uint8_t byte)
+{
+	pthread_mutex_lock(&console->output_lock);
+	if (console->left_count < sizeof(console->left))
+		console->left[console->left_count++] = byte;
+	put_what_is_left(console);
+	pthread_mutex_unlock(&console->output_lock);
+}
+
+void vmm_console_go_on(struct vmm_console *console)
+{
+	/* Who has the lock writes all of it, or will come by here when the gate lets it. */
+	if (!atomic_load(&console->has_left) || pthread_mutex_trylock(&console->output_lock))
+		return;
+	put_what_is_left(console);
+	pthread_mutex_unlock(&console->output_lock);
+}
+
+/* --- The guest's side --- */
 
 uint8_t vmm_console_read(struct vmm_console *console, unsigned int reg)
 {
@@ -110,15 +185,16 @@ void vmm_console_write(struct vmm_console *console, unsigned int reg, uint8_t va
 
 	pthread_mutex_lock(&console->lock);
 	sent = vmm_serial_write(&console->serial, reg, value, &byte);
-	seen = sent && console->gate && vmm_matcher_feed(&console->matcher, byte);
+	seen = sent && console->watching && vmm_matcher_feed(&console->matcher, byte);
 	settle(console);
 	pthread_mutex_unlock(&console->lock);
-	if (sent)
-		put(console, byte);
+	/* Before the byte is sent, which may have to wait for a reader. */
 	if (seen) {
 		vmm_gate_close(console->gate);
 		eventfd_write(console->seen_fd, 1);
 	}
+	if (sent)
+		send_byte(console, byte);
 }
 
 int vmm_console_poll_fd(struct vmm_console *console)

@@ -134,12 +134,13 @@ int vmm_create(const struct vmm_plan *plan, struct vblk_device *const *devices, 
 	ret = vmm_stop_init(&vmm->stop, error);
 	if (ret)
 		goto no_stop;
-	ret = vmm_console_init(&vmm->console, &vmm->kvm, &vmm->stop, -1, STDOUT_FILENO, error);
-	if (ret)
-		goto no_console;
 	ret = vmm_gate_init(&vmm->gate, &vmm->stop, error);
 	if (ret)
 		goto no_gate;
+	ret = vmm_console_init(&vmm->console, &vmm->kvm, &vmm->stop, &vmm->gate, STDOUT_FILENO,
+			       error);
+	if (ret)
+		goto no_console;
 	vmm_bus_init(&vmm->bus, &vmm->console, &vmm->stop);
 
 	ret = build(vmm, plan, devices, error);
@@ -150,9 +151,9 @@ int vmm_create(const struct vmm_plan *plan, struct vblk_device *const *devices, 
 	*result = vmm;
 	return 0;
 
-no_gate:
-	vmm_console_destroy(&vmm->console);
 no_console:
+	vmm_gate_destroy(&vmm->gate);
+no_gate:
 	vmm_stop_destroy(&vmm->stop);
 no_stop:
 	vmm_kvm_close(&vmm->kvm);
@@ -169,8 +170,8 @@ void vmm_destroy(struct vmm *vmm)
 		vmm_vcpu_destroy(&vmm->vcpus[i]);
 	vmm_kvm_close(&vmm->kvm);
 	vmm_bus_destroy(&vmm->bus);
-	vmm_gate_destroy(&vmm->gate);
 	vmm_console_destroy(&vmm->console);
+	vmm_gate_destroy(&vmm->gate);
 	vmm_stop_destroy(&vmm->stop);
 	vblk_memory_unref(vmm->memory);
 	free(vmm);

@@ -259,7 +259,7 @@ void vmm_run(struct vmm *vmm, const struct vmm_run_options *options, struct vmm_
 	set_signals(&runner, &heard);
 	ret = open_descriptors(&runner, &heard, error);
 	if (options->watch_for)
-		vmm_console_watch(&vmm->console, options->watch_for, &vmm->gate);
+		vmm_console_watch(&vmm->console, options->watch_for);
 	if (!ret && vmm_terminal_prepare(STDIN_FILENO))
 		vmm->console.input = STDIN_FILENO;
 	if (!ret)

@@ -237,6 +237,7 @@ static void *run_vcpu(void *context)
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
 	while (vmm_stop_reason(vcpu->stop) == VMM_END_NONE) {
+		vmm_console_go_on(vcpu->bus->console);
 		if (vmm_gate_is_closed(vcpu->gate))
 			exit_immediately(vcpu, 1);
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)

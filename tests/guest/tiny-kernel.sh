@@ -45,3 +45,5 @@ CODE_REBOOT="66baf803 b078 ee b0fe e664 ebfe"
 CODE_HALT="66baf803 b078 ee fa f4 ebfd"
 # Code: writes "x" and runs into an undefined instruction, with no table of interrupts.
 CODE_CRASH="66baf803 b078 ee 0f0b"
+# Code: writes "x" for ever.
+CODE_FLOOD="66baf803 b078 ee ebfd"

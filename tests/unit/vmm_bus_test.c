@@ -16,6 +16,7 @@
 struct fixture {
 	struct vmm_kvm kvm;
 	struct vmm_stop stop;
+	struct vmm_gate gate;
 	struct vmm_console console;
 	struct vmm_bus bus;
 	int out[2]; /* a pipe in the place of standard output */
@@ -29,8 +30,9 @@ static int set_up(void **state)
 	memset(&fixture, 0, sizeof(fixture));
 	fixture.kvm.machine = -1;
 	if (pipe2(fixture.out, O_NONBLOCK | O_CLOEXEC) || vmm_stop_init(&fixture.stop, &error) ||
-	    vmm_console_init(&fixture.console, &fixture.kvm, &fixture.stop, -1, fixture.out[1],
-			     &error))
+	    vmm_gate_init(&fixture.gate, &fixture.stop, &error) ||
+	    vmm_console_init(&fixture.console, &fixture.kvm, &fixture.stop, &fixture.gate,
+			     fixture.out[1], &error))
 		return -1;
 	vmm_bus_init(&fixture.bus, &fixture.console, &fixture.stop);
 	*state = &fixture;
@@ -43,6 +45,7 @@ static int tear_down(void **state)
 
 	vmm_bus_destroy(&fixture->bus);
 	vmm_console_destroy(&fixture->console);
+	vmm_gate_destroy(&fixture->gate);
 	vmm_stop_destroy(&fixture->stop);
 	close(fixture->out[0]);
 	close(fixture->out[1]);
@@ -143,23 +146,19 @@ static void wide_access_reaches_consecutive_ports(void **state)
 static void a_watched_text_closes_the_gate(void **state)
 {
 	struct fixture *fixture = *state;
-	struct vmm_gate gate;
-	struct vmm_error error;
 	eventfd_t seen;
 
-	assert_int_equal(vmm_gate_init(&gate, &fixture->stop, &error), 0);
-	vmm_console_watch(&fixture->console, "panic", &gate);
+	vmm_console_watch(&fixture->console, "panic");
 	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"papa", 1, 4);
 	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"ni", 1, 2);
-	assert_false(vmm_gate_is_closed(&gate));
+	assert_false(vmm_gate_is_closed(&fixture->gate));
 	assert_int_equal(eventfd_read(fixture->console.seen_fd, &seen), -1);
 	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"c!", 1, 2);
-	assert_true(vmm_gate_is_closed(&gate));
+	assert_true(vmm_gate_is_closed(&fixture->gate));
 	assert_int_equal(eventfd_read(fixture->console.seen_fd, &seen), 0);
-	vmm_gate_open(&gate);
+	vmm_gate_open(&fixture->gate);
 	vmm_bus_port_write(&fixture->bus, VMM_SERIAL_PORT, (const uint8_t *)"panic", 1, 5);
-	assert_true(vmm_gate_is_closed(&gate));
-	vmm_gate_destroy(&gate);
+	assert_true(vmm_gate_is_closed(&fixture->gate));
 }
 
 static void output_that_cannot_be_written_ends_the_machine(void **state)
