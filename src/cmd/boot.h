@@ -37,6 +37,7 @@ struct boot {
 	const char *names[VMM_MAX_DISKS];	      /* what control clients call them */
 	struct vmm *vmm;
 	int status;			     /* with VMM_END_ASKED */
+	bool panic_dumped;		     /* that happens once in a run */
 	struct vblk_control_server *control; /* NULL: none */
 	struct vblk_unix_listener control_listener;
 	bool has_control_listener;

@@ -79,21 +79,36 @@ static void freeze_and_say(struct boot *boot)
 		complain(&error);
 }
 
-static void dump_and_say(struct boot *boot, const char *reason)
+/* Returns whether there is a dump. */
+static bool dump_and_say(struct boot *boot, const char *reason)
 {
 	char path[VMM_PATH_SIZE];
 	struct vmm_error error;
 
-	if (boot_dump(boot, reason, path, &error))
-		complain(&error);
+	if (boot_dump(boot, reason, path, &error) == 0)
+		return true;
+	complain(&error);
+	return false;
+}
+
+/* A guest that goes on can say its panic's text as often as it likes: its disk is not the host's.
+ */
+static void dump_panic(struct boot *boot)
+{
+	if (!boot->options.dump_dir || !vmm_is_frozen(boot->vmm))
+		return;
+	if (boot->panic_dumped)
+		cmd_complain(BOOT_NAME, "dump: there is one of an earlier panic, and no more are "
+					"made");
+	else
+		boot->panic_dumped = dump_and_say(boot, "panic");
 }
 
 static void take_panic(struct boot *boot)
 {
 	freeze_and_say(boot);
 	cmd_complain(BOOT_NAME, "panic: '%s' on the guest's console", boot->options.panic_on);
-	if (boot->options.dump_dir && vmm_is_frozen(boot->vmm))
-		dump_and_say(boot, "panic");
+	dump_panic(boot);
 	switch (boot->options.on_panic) {
 	case BOOT_EXIT:
 		boot->status = CMD_PANICKED;

@@ -47,3 +47,5 @@ CODE_HALT="66baf803 b078 ee fa f4 ebfd"
 CODE_CRASH="66baf803 b078 ee 0f0b"
 # Code: writes "x" for ever.
 CODE_FLOOD="66baf803 b078 ee ebfd"
+# Code: writes "x" three times and resets the machine by the keyboard controller.
+CODE_THRICE="66baf803 b078 ee ee ee b0fe e664 ebfe"
