@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making a dump: a folder with a name that nobody looks for, the files in it, then the real name.
- *
- * Renaming a folder never replaces one that has something in it, and a dump always has; so the
- * first number that is free is found by trying.
+ * Making a dump: a folder with a name that nobody looks for, the files in it, then the real name
+ * (vmm/dump_folder.h).
  */
 #include "vmm/dump.h"
 
 #include "vmm/core_file.h"
+#include "vmm/dump_folder.h"
 #include "vmm/layout.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -18,22 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CORE_NAME   "vmcore"
-#define JSON_NAME   "dump.json"
-#define NAME_SIZE   32
-#define NUMBERS_MAX 100000u
-
 #define CR0_PG	 (UINT64_C(1) << 31)
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define EFER_LMA (UINT64_C(1) << 10)
-
-/* Where a dump is made. */
-struct place {
-	const char *folder_path;
-	int folder; /* descriptors; -1: not open */
-	int inside; /* the new folder */
-	char name[NAME_SIZE];
-};
 
 /* --- Taking the picture --- */
 
@@ -91,11 +77,6 @@ static int find_mappings(struct vmm_picture *picture)
 
 /* --- Files --- */
 
-static int failed(struct vmm_error *error, int code, const struct place *place, const char *what)
-{
-	return vmm_error_host(error, code, "dump: cannot write %s/%s", place->folder_path, what);
-}
-
 static bool is_called_off(void *context)
 {
 	const struct vmm *vmm = context;
@@ -104,7 +85,7 @@ static bool is_called_off(void *context)
 	return poll(&fd, 1, 0) > 0;
 }
 
-static int write_core(const struct vmm_picture *picture, const struct place *place)
+static int write_core(const struct vmm_picture *picture, const struct vmm_dump_folder *folder)
 {
 	const struct vmm_core core = {
 		.ram = &picture->vmm->ram,
@@ -113,7 +94,8 @@ static int write_core(const struct vmm_picture *picture, const struct place *pla
 		.sregs = picture->sregs,
 		.vcpus = picture->vmm->vcpu_count,
 	};
-	int fd = openat(place->inside, CORE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = openat(folder->inside, VMM_DUMP_CORE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+			0600);
 	int ret;
 
 	if (fd < 0)
@@ -125,9 +107,10 @@ static int write_core(const struct vmm_picture *picture, const struct place *pla
 	return ret;
 }
 
-static int write_json(const struct vmm_picture *picture, const struct place *place)
+static int write_json(const struct vmm_picture *picture, const struct vmm_dump_folder *folder)
 {
-	int fd = openat(place->inside, JSON_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = openat(folder->inside, VMM_DUMP_JSON, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+			0600);
 	struct vmm_json json;
 	FILE *out;
 	int ret = 0;
@@ -151,95 +134,28 @@ static int write_json(const struct vmm_picture *picture, const struct place *pla
 	return ret;
 }
 
-/* --- The folder --- */
-
-static int open_folder(struct place *place, struct vmm_error *error)
-{
-	if (mkdir(place->folder_path, 0700) && errno != EEXIST)
-		return vmm_error_host(error, -errno, "dump: cannot make the folder %s",
-				      place->folder_path);
-	place->folder = open(place->folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (place->folder < 0)
-		return vmm_error_host(error, -errno, "dump: cannot open the folder %s",
-				      place->folder_path);
-	return 0;
-}
-
-/* A name with our process in it: what is there under it, a process that is no more has left. */
-static int open_inside(struct place *place, struct vmm_error *error)
-{
-	snprintf(place->name, sizeof(place->name), ".dump-%ld.tmp", (long)getpid());
-	if (mkdirat(place->folder, place->name, 0700) && errno != EEXIST)
-		return failed(error, -errno, place, place->name);
-	place->inside =
-		openat(place->folder, place->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (place->inside < 0)
-		return failed(error, -errno, place, place->name);
-	unlinkat(place->inside, CORE_NAME, 0);
-	unlinkat(place->inside, JSON_NAME, 0);
-	return 0;
-}
-
-static int give_name(struct place *place, struct vmm_error *error)
-{
-	char name[NAME_SIZE];
-	int ret = -EEXIST;
-
-	if (fsync(place->inside))
-		return failed(error, -errno, place, place->name);
-	for (unsigned int number = 1; number < NUMBERS_MAX; number++) {
-		snprintf(name, sizeof(name), "dump-%u", number);
-		ret = renameat(place->folder, place->name, place->folder, name) ? -errno : 0;
-		if (ret != -EEXIST && ret != -ENOTEMPTY && ret != -ENOTDIR)
-			break;
-	}
-	if (ret)
-		return failed(error, ret, place, name);
-	memcpy(place->name, name, sizeof(name));
-	/* It has its name; whether that is on disk yet is not ours to fail for. */
-	(void)fsync(place->folder);
-	return 0;
-}
-
-static void remove_inside(const struct place *place)
-{
-	if (place->inside < 0)
-		return;
-	unlinkat(place->inside, CORE_NAME, 0);
-	unlinkat(place->inside, JSON_NAME, 0);
-	unlinkat(place->folder, place->name, AT_REMOVEDIR);
-}
-
-static void close_place(const struct place *place)
-{
-	if (place->inside >= 0)
-		close(place->inside);
-	if (place->folder >= 0)
-		close(place->folder);
-}
-
-static int write_files(const struct vmm_picture *picture, struct place *place,
+static int write_files(const struct vmm_picture *picture, struct vmm_dump_folder *folder,
 		       struct vmm_error *error)
 {
-	int ret = write_json(picture, place);
+	int ret = write_json(picture, folder);
 
 	if (ret)
-		return failed(error, ret, place, JSON_NAME);
-	ret = write_core(picture, place);
+		return vmm_dump_folder_failed(folder, ret, VMM_DUMP_JSON, error);
+	ret = write_core(picture, folder);
 	if (ret == -ECANCELED) {
 		snprintf(error->text, sizeof(error->text), "dump: called off");
 		error->bad_input = false;
 		return ret;
 	}
 	if (ret)
-		return failed(error, ret, place, CORE_NAME);
-	return give_name(place, error);
+		return vmm_dump_folder_failed(folder, ret, VMM_DUMP_CORE, error);
+	return vmm_dump_folder_publish(folder, error);
 }
 
-int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *about,
+int vmm_dump(struct vmm *vmm, const char *path, const struct vmm_dump_about *about,
 	     struct vmm_dump_made *made, struct vmm_error *error)
 {
-	struct place place = { .folder_path = folder, .folder = -1, .inside = -1 };
+	struct vmm_dump_folder folder = { .place = -1, .inside = -1 };
 	struct vmm_picture *picture = calloc(1, sizeof(*picture));
 	int ret;
 
@@ -251,19 +167,14 @@ int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm_dump_about *a
 	if (!ret && find_mappings(picture))
 		ret = vmm_error_host(error, -ENOMEM, "dump");
 	if (!ret)
-		ret = open_folder(&place, error);
+		ret = vmm_dump_folder_open(&folder, path, error);
 	if (!ret)
-		ret = open_inside(&place, error);
+		ret = write_files(picture, &folder, error);
 	if (!ret) {
-		ret = write_files(picture, &place, error);
-		if (ret)
-			remove_inside(&place);
-	}
-	if (!ret) {
-		snprintf(made->path, sizeof(made->path), "%s/%s", folder, place.name);
+		snprintf(made->path, sizeof(made->path), "%s/%s", path, folder.name);
 		made->mappings_left_out = picture->mappings.cut;
 	}
-	close_place(&place);
+	vmm_dump_folder_close(&folder);
 	vmm_mappings_free(&picture->mappings);
 	free(picture);
 	return ret;
