@@ -10,7 +10,9 @@
 #include "vmm/bus.h"
 
 #include "vmm/layout.h"
+#include <linux/virtio_mmio.h>
 #include <string.h>
+#include <vblk/device.h>
 #include <vblk/mmio.h>
 
 #define KEYBOARD_STATUS_PORT 0x64u
@@ -24,10 +26,12 @@ void vmm_bus_init(struct vmm_bus *bus, struct vmm_console *console, struct vmm_s
 	bus->console = console;
 	bus->stop = stop;
 	pthread_mutex_init(&bus->rtc_lock, NULL);
+	pthread_mutex_init(&bus->held_lock, NULL);
 }
 
 void vmm_bus_destroy(struct vmm_bus *bus)
 {
+	pthread_mutex_destroy(&bus->held_lock);
 	pthread_mutex_destroy(&bus->rtc_lock);
 }
 
@@ -87,34 +91,59 @@ void vmm_bus_port_write(struct vmm_bus *bus, uint16_t port, const uint8_t *data,
 		write_byte(bus, port + (unsigned int)(i % size), data[i]);
 }
 
-/* The device in whose window `address` lies, or NULL. */
-static struct vblk_device *find_device(const struct vmm_bus *bus, uint64_t address,
-				       uint64_t *offset)
+/* The number of the device in whose window `address` lies, or device_count. */
+static unsigned int find_device(const struct vmm_bus *bus, uint64_t address)
 {
 	uint64_t index = (address - VMM_DISK_BASE) / VMM_DISK_STRIDE;
 
-	if (address < VMM_DISK_BASE || index >= bus->device_count)
-		return NULL;
-	*offset = (address - VMM_DISK_BASE) % VMM_DISK_STRIDE;
-	return bus->devices[index];
+	return address < VMM_DISK_BASE || index >= bus->device_count ? bus->device_count
+								     : (unsigned int)index;
 }
 
 void vmm_bus_memory_read(struct vmm_bus *bus, uint64_t address, uint8_t *data, size_t size)
 {
-	uint64_t offset;
-	struct vblk_device *device = find_device(bus, address, &offset);
+	unsigned int index = find_device(bus, address);
 
-	if (device)
-		vblk_mmio_read(device, offset, data, size);
+	if (index < bus->device_count)
+		vblk_mmio_read(bus->devices[index], (address - VMM_DISK_BASE) % VMM_DISK_STRIDE,
+			       data, size);
 	else
 		memset(data, 0xff, size);
 }
 
+/* The acknowledgement of this rest is nobody's: a flag says who rests, the count when to look. */
+static void hold_again(struct vmm_bus *bus, unsigned int index)
+{
+	pthread_mutex_lock(&bus->held_lock);
+	if (bus->held[index])
+		vblk_device_pause(bus->devices[index]);
+	pthread_mutex_unlock(&bus->held_lock);
+}
+
 void vmm_bus_memory_write(struct vmm_bus *bus, uint64_t address, const uint8_t *data, size_t size)
 {
-	uint64_t offset;
-	struct vblk_device *device = find_device(bus, address, &offset);
+	unsigned int index = find_device(bus, address);
+	uint64_t offset = (address - VMM_DISK_BASE) % VMM_DISK_STRIDE;
 
-	if (device)
-		vblk_mmio_write(device, offset, data, size);
+	if (index >= bus->device_count)
+		return;
+	vblk_mmio_write(bus->devices[index], offset, data, size);
+	/* The driver changes its status a few times in a life; any may have been a reset. */
+	if (offset == VIRTIO_MMIO_STATUS)
+		hold_again(bus, index);
+}
+
+void vmm_bus_hold(struct vmm_bus *bus, unsigned int device)
+{
+	pthread_mutex_lock(&bus->held_lock);
+	bus->held[device] = true;
+	vblk_device_pause(bus->devices[device]);
+	pthread_mutex_unlock(&bus->held_lock);
+}
+
+void vmm_bus_let_go(struct vmm_bus *bus, unsigned int device)
+{
+	pthread_mutex_lock(&bus->held_lock);
+	bus->held[device] = false;
+	pthread_mutex_unlock(&bus->held_lock);
 }

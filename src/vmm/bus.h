@@ -17,6 +17,8 @@ struct vmm_bus {
 	struct vmm_rtc rtc;
 	unsigned int device_count;
 	struct vblk_device *devices[VMM_MAX_DISKS];
+	pthread_mutex_t held_lock;
+	bool held[VMM_MAX_DISKS]; /* under it; written by the thread in vmm_run() alone */
 };
 
 void vmm_bus_init(struct vmm_bus *bus, struct vmm_console *console, struct vmm_stop *stop);
@@ -30,6 +32,13 @@ void vmm_bus_port_read(struct vmm_bus *bus, uint16_t port, uint8_t *data, size_t
 		       size_t count);
 void vmm_bus_port_write(struct vmm_bus *bus, uint16_t port, const uint8_t *data, size_t size,
 			size_t count);
+
+/*
+ * Pauses a device until it is let go, whatever the guest does: a reset by the driver, which ends a
+ * pause, ends this only for a moment. The caller resumes it. The thread in vmm_run() alone.
+ */
+void vmm_bus_hold(struct vmm_bus *bus, unsigned int device);
+void vmm_bus_let_go(struct vmm_bus *bus, unsigned int device);
 
 /* One access of 1 to 8 bytes to a guest-physical address. */
 void vmm_bus_memory_read(struct vmm_bus *bus, uint64_t address, uint8_t *data, size_t size);

@@ -18,12 +18,11 @@ struct vmm {
 	struct vmm_console console;
 	struct vmm_bus bus;
 	struct vmm_gate gate;
-	struct vmm_freeze freeze; /* this, and the next five, belong to the thread in vmm_run() */
+	struct vmm_freeze freeze; /* this, and the next four, belong to the thread in vmm_run() */
 	bool frozen;
 	struct vmm_freeze_report frozen_report;
-	bool disk_paused[VMM_MAX_DISKS]; /* by vmm_pause_disk() */
-	int call_off_fd;		 /* signalfd: what calls a freeze off; -1: nothing */
-	bool over;			 /* vmm_run() has returned: no vCPU runs any more */
+	int call_off_fd; /* signalfd: what calls a freeze off; -1: nothing */
+	bool over;	 /* vmm_run() has returned: no vCPU runs any more */
 	unsigned int vcpu_count;
 	struct vmm_vcpu vcpus[VMM_MAX_CPUS];
 };

@@ -56,7 +56,7 @@ static void release(void *context, unsigned int party)
 
 	if (is_vcpu(vmm, party))
 		vmm_gate_open(&vmm->gate);
-	else if (!vmm->disk_paused[party - vmm->vcpu_count])
+	else if (!vmm->bus.held[party - vmm->vcpu_count])
 		vblk_device_resume(device_of(vmm, party));
 }
 
@@ -138,18 +138,17 @@ bool vmm_is_frozen(const struct vmm *vmm)
 
 void vmm_pause_disk(struct vmm *vmm, unsigned int disk)
 {
-	vmm->disk_paused[disk] = true;
-	vblk_device_pause(vmm->bus.devices[disk]);
+	vmm_bus_hold(&vmm->bus, disk);
 }
 
 void vmm_resume_disk(struct vmm *vmm, unsigned int disk)
 {
-	vmm->disk_paused[disk] = false;
+	vmm_bus_let_go(&vmm->bus, disk);
 	if (!vmm->frozen)
 		vblk_device_resume(vmm->bus.devices[disk]);
 }
 
 bool vmm_disk_is_held(const struct vmm *vmm, unsigned int disk)
 {
-	return vmm->disk_paused[disk];
+	return vmm->bus.held[disk];
 }

@@ -163,8 +163,8 @@ VBLK_MUST_USE int vmm_dump(struct vmm *vmm, const char *folder, const struct vmm
 
 /*
  * Brings one disk to rest, and lets it go on, while the guest runs or is frozen: a disk goes on
- * when neither a freeze nor this keeps it. Neither waits: VMM_EVENT_PARKED tells of a rest. The
- * last says whether this does.
+ * when neither a freeze nor this keeps it, and a reset by the guest does not end it. Neither waits:
+ * VMM_EVENT_PARKED tells of a rest. The last says whether this does.
  */
 void vmm_pause_disk(struct vmm *vmm, unsigned int disk);
 void vmm_resume_disk(struct vmm *vmm, unsigned int disk);

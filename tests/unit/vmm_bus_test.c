@@ -2,7 +2,10 @@
 /* The bus: who answers, what ends the machine, and the clock behind its two ports. */
 #include "vmm/bus.h"
 
+#include "mock_guest.h"
+
 #include "base/checked.h"
+#include "base/le.h"
 #include "vmm/layout.h"
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,6 +15,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define LONG_MS	 10000
+#define SHORT_MS 100 /* for what should have happened already */
 
 struct fixture {
 	struct vmm_kvm kvm;
@@ -214,6 +220,64 @@ static void clock_registers(void **state)
 	assert_int_equal(vmm_rtc_read(&rtc, 0x70, now), 0xff);
 }
 
+/* Through the bus, as a guest's driver does it. */
+static void write_status(struct fixture *fixture, uint32_t value)
+{
+	uint8_t data[4];
+
+	vblk_le32_put(data, value);
+	vmm_bus_memory_write(&fixture->bus, VMM_DISK_BASE + VIRTIO_MMIO_STATUS, data, sizeof(data));
+}
+
+static void connect(struct fixture *fixture, struct guest *guest)
+{
+	fixture->bus.devices[0] = guest->device;
+	fixture->bus.device_count = 1;
+}
+
+static void a_reset_does_not_let_a_held_device_go(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest guest;
+
+	guest_create_filled(&guest, NULL, 4096, 0xab);
+	connect(fixture, &guest);
+	vmm_bus_hold(&fixture->bus, 0);
+	assert_int_equal(vblk_device_wait_paused(guest.device, LONG_MS), 0);
+	guest_reset(&guest); /* past the bus: what the driver keeps in memory */
+	write_status(fixture, 0);
+	guest_start(&guest);
+	guest_request(&guest, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(&guest);
+	assert_int_equal(vblk_device_wait_paused(guest.device, SHORT_MS), 0);
+	assert_int_equal(guest_used_idx(&guest), 0);
+
+	vmm_bus_let_go(&fixture->bus, 0);
+	vblk_device_resume(guest.device);
+	assert_true(guest_wait_used(&guest, 1));
+	guest_destroy(&guest);
+}
+
+/* A pause of somebody else ends with the reset, also where there was a hold before. */
+static void a_reset_ends_another_pause(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest guest;
+
+	guest_create_filled(&guest, NULL, 4096, 0xab);
+	connect(fixture, &guest);
+	vmm_bus_hold(&fixture->bus, 0);
+	vmm_bus_let_go(&fixture->bus, 0);
+	vblk_device_pause(guest.device);
+	guest_reset(&guest);
+	write_status(fixture, 0);
+	guest_start(&guest);
+	guest_request(&guest, VIRTIO_BLK_T_IN, 0, 512);
+	guest_kick(&guest);
+	assert_true(guest_wait_used(&guest, 1));
+	guest_destroy(&guest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +292,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(output_that_cannot_be_written_ends_the_machine,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(first_reason_wins, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_reset_does_not_let_a_held_device_go, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_reset_ends_another_pause, set_up, tear_down),
 		cmocka_unit_test(clock_registers),
 	};
 
