@@ -25,6 +25,8 @@
 #define NAME		  "ctl"
 #define MESSAGE_SIZE	  2048
 #define DEFAULT_TIMEOUT_S 10
+#define FREEZE_TIMEOUT_S  35  /* a freeze is given up after 30 s */
+#define DUMP_TIMEOUT_S	  600 /* all of a guest's memory goes to disk */
 #define MAX_TIMEOUT_S	  (VBLK_CONTROL_TIMEOUT_MAX_MS / 1000)
 #define GRACE_MS	  2000 /* for the answer that a pause did not succeed */
 
@@ -34,8 +36,8 @@ struct ctl {
 	char **arguments; /* of the command */
 	int argument_count;
 	const char *disk;
-	uint32_t timeout_s;
-	uint64_t interval_ns; /* 0: not given; and so on */
+	uint32_t timeout_s; /* 0: not given; and so on */
+	uint64_t interval_ns;
 	uint64_t duration_ns;
 	enum ctl_stats_format format;
 	bool has_format;
@@ -98,7 +100,8 @@ static const char help[] =
 	"Options:\n"
 	"  --disk DISK          its name, or its number from 0 on; needed if there are several\n"
 	"                       (stats then shows all)\n"
-	"  --timeout SECONDS    for the whole call, and for a pause; default 10\n"
+	"  --timeout SECONDS    for the whole call, and for a pause; default 10, for a freeze 35,\n"
+	"                       for a dump 600\n"
 	"  --json               print the result as JSON (docs/control.md)\n"
 	"  --format FORMAT      for stats: text (counters), json or openmetrics (histograms and\n"
 	"                       errors by reason too)\n"
@@ -285,17 +288,18 @@ static const struct {
 	json_t *(*make)(const struct ctl *ctl);
 	int (*print)(const json_t *result);
 	bool whole; /* about no disk, but the server or its machine */
+	uint32_t timeout_s;
 } commands[] = {
-	{ "stats", make_plain, ctl_stats_print, false },
-	{ "throttle", make_throttle, print_nothing, false },
-	{ "pause", make_pause, print_nothing, false },
-	{ "resume", make_plain, print_nothing, false },
-	{ "resize", make_resize, print_nothing, false },
-	{ "fault", make_fault, print_nothing, false },
-	{ "quit", make_plain, print_nothing, true },
-	{ "freeze", make_plain, print_freeze, true },
-	{ "thaw", make_plain, print_nothing, true },
-	{ "dump", make_plain, print_dump, true },
+	{ "stats", make_plain, ctl_stats_print, false, DEFAULT_TIMEOUT_S },
+	{ "throttle", make_throttle, print_nothing, false, DEFAULT_TIMEOUT_S },
+	{ "pause", make_pause, print_nothing, false, DEFAULT_TIMEOUT_S },
+	{ "resume", make_plain, print_nothing, false, DEFAULT_TIMEOUT_S },
+	{ "resize", make_resize, print_nothing, false, DEFAULT_TIMEOUT_S },
+	{ "fault", make_fault, print_nothing, false, DEFAULT_TIMEOUT_S },
+	{ "quit", make_plain, print_nothing, true, DEFAULT_TIMEOUT_S },
+	{ "freeze", make_plain, print_freeze, true, FREEZE_TIMEOUT_S },
+	{ "thaw", make_plain, print_nothing, true, DEFAULT_TIMEOUT_S },
+	{ "dump", make_plain, print_dump, true, DUMP_TIMEOUT_S },
 };
 
 /* --- The command line --- */
@@ -496,7 +500,7 @@ static int unknown_command(const char *command)
 	return CMD_BAD_INPUT;
 }
 
-static int run(const struct ctl *ctl)
+static int run(struct ctl *ctl)
 {
 	const bool records = strcmp(ctl->command, "record") == 0;
 	size_t i = 0;
@@ -510,12 +514,14 @@ static int run(const struct ctl *ctl)
 	status = check_options(ctl);
 	if (status)
 		return status;
+	if (!ctl->timeout_s)
+		ctl->timeout_s = records ? DEFAULT_TIMEOUT_S : commands[i].timeout_s;
 	return records ? run_record(ctl) : run_request(ctl, i);
 }
 
 int cmd_ctl(int argc, char **argv)
 {
-	struct ctl ctl = { .timeout_s = DEFAULT_TIMEOUT_S };
+	struct ctl ctl = { 0 };
 	int status;
 
 	if (argc > 1 && strcmp(argv[1], "plot") == 0)

@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 
 #include "base/checked.h"
+#include "control/call.h"
 #include "control/unix_socket.h"
 #include <errno.h>
 #include <poll.h>
@@ -38,6 +39,20 @@ static char path[80];
 static struct server server;
 static char out[4096];
 static char err[4096];
+
+static uint32_t timeout_ms; /* of the last call */
+
+int __real_vblk_control_call_open(struct vblk_control_call *call, const char *path_of_server,
+				  uint32_t timeout, char *message, size_t message_size);
+int __wrap_vblk_control_call_open(struct vblk_control_call *call, const char *path_of_server,
+				  uint32_t timeout, char *message, size_t message_size);
+
+int __wrap_vblk_control_call_open(struct vblk_control_call *call, const char *path_of_server,
+				  uint32_t timeout, char *message, size_t message_size)
+{
+	timeout_ms = timeout;
+	return __real_vblk_control_call_open(call, path_of_server, timeout, message, message_size);
+}
 
 static int setup(void **state)
 {
@@ -137,6 +152,30 @@ static int call(const char *words, const char *greeting, const char *reply)
 	assert_int_equal(pthread_join(server.thread, NULL), 0);
 	vblk_unix_listener_close(&server.listener);
 	return status;
+}
+
+/* By command, if the user says nothing: a freeze has 30 s of its own, a dump takes what it takes.
+ */
+static void each_command_has_its_time(void **state)
+{
+	static const struct {
+		const char *words;
+		uint32_t timeout_ms; /* and 2 s for the answer that it did not succeed */
+	} table[] = {
+		{ "quit", 12000 },
+		{ "thaw", 12000 },
+		{ "pause", 12000 },
+		{ "freeze", 37000 },
+		{ "dump", 602000 },
+		{ "dump --timeout 5", 7000 },
+		{ "freeze --timeout 3600", 3602000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(table); i++) {
+		assert_int_equal(call(table[i].words, GREETING, OK), CMD_OK);
+		assert_int_equal(timeout_ms, table[i].timeout_ms);
+	}
 }
 
 static void words_become_requests(void **state)
@@ -371,6 +410,7 @@ static void help_goes_to_standard_output(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		ONE(each_command_has_its_time),
 		ONE(words_become_requests),
 		ONE(stats_are_a_table),
 		ONE(what_was_frozen_and_dumped_is_told),
