@@ -13,6 +13,7 @@
 #if defined(__x86_64__)
 
 #include "cmd/disk.h"
+#include "cmd/disk_names.h"
 #include "cmd/mount_words.h"
 #include "cmd/stats.h"
 #include "vmm/terminal.h"
@@ -20,6 +21,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <vblk/backing.h>
 #include <vblk/metrics.h>
 
@@ -42,7 +44,6 @@ static int open_disk(struct boot *boot, unsigned int index, char *message, size_
 
 	if (ret)
 		return ret;
-	boot->names[index] = cmd_disk_name(spec);
 	cmd_disk_options(spec, &options);
 	ret = vblk_device_create(&options, boot->backings[index], &boot->devices[index]);
 	return ret ? cmd_disk_failed(spec, ret, message, message_size) : 0;
@@ -52,6 +53,10 @@ static int open_disks(struct boot *boot)
 {
 	char message[MESSAGE_SIZE];
 
+	if (cmd_disk_names(boot->options.specs, boot->options.vmm.disks, &boot->names)) {
+		cmd_complain(NAME, "out of memory");
+		return CMD_FAILED;
+	}
 	for (unsigned int i = 0; i < boot->options.vmm.disks; i++) {
 		int ret = open_disk(boot, i, message, sizeof(message));
 
@@ -168,6 +173,7 @@ int cmd_boot(int argc, char **argv)
 	else if (!status)
 		status = boot_guest(&boot);
 	boot_options_free(&boot.options);
+	free(boot.names);
 	return status;
 }
 

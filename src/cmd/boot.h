@@ -34,7 +34,7 @@ struct boot {
 	struct boot_options options;
 	struct vblk_backing *backings[VMM_MAX_DISKS]; /* as many as have been opened, then NULL */
 	struct vblk_device *devices[VMM_MAX_DISKS];   /* likewise */
-	const char *names[VMM_MAX_DISKS];	      /* what control clients call them */
+	const char **names; /* owned; what control clients call them, no two the same */
 	struct vmm *vmm;
 	int status;			     /* with VMM_END_ASKED */
 	bool panic_dumped;		     /* that happens once in a run */

@@ -34,7 +34,10 @@ VBLK_MUST_USE int cmd_disk_open_backing(const struct cmd_disk_spec *spec,
 					enum cmd_disk_faults faults, struct vblk_backing **backing,
 					char *message, size_t message_size);
 
-/* What control clients call a disk: by its serial number, or by its file. It is in `spec`. */
+/*
+ * What a disk is called: by its serial number, or by its file. It is in `spec`. Several may be
+ * called the same; cmd/disk_names.h has what control clients call them.
+ */
 const char *cmd_disk_name(const struct cmd_disk_spec *spec);
 
 /* What the description says for a device. It points into the description. */

@@ -9,7 +9,8 @@
 
 #include <vblk/metrics.h>
 
-#define CMD_SAMPLE_NAME_SIZE 64
+/* A file's name, and the number that tells it from others (cmd/disk_names.h). */
+#define CMD_SAMPLE_NAME_SIZE 272
 
 struct cmd_sample {
 	char name[CMD_SAMPLE_NAME_SIZE]; /* control characters are '?' */

@@ -23,6 +23,7 @@
 
 #include "base/checked.h"
 #include "cmd/disk.h"
+#include "cmd/disk_names.h"
 #include "cmd/serve.h"
 #include "cmd/stats.h"
 
@@ -97,6 +98,8 @@ static int open_backings(struct serve *serve)
 {
 	char message[MESSAGE_SIZE];
 
+	if (cmd_disk_names(serve->options.specs, serve->options.disk_count, &serve->names))
+		return fail(-ENOMEM, "out of memory");
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
 		struct cmd_disk_spec *spec = &serve->options.specs[i];
 		int ret;
@@ -110,8 +113,7 @@ static int open_backings(struct serve *serve)
 			cmd_complain(NAME, "--disk: %s", message);
 			return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
 		}
-		serve->disks[i].name = cmd_disk_name(spec);
-		serve->names[i] = serve->disks[i].name;
+		serve->disks[i].name = serve->names[i];
 	}
 	return CMD_OK;
 }
@@ -499,6 +501,7 @@ int cmd_serve(int argc, char **argv)
 	else if (!status)
 		status = serve_disks(serve);
 	serve_options_free(&serve->options);
+	free(serve->names);
 	free(serve);
 	return status;
 }

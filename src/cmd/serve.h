@@ -16,7 +16,7 @@ static_assert(SERVE_DISKS_MAX * VBLK_VHOST_MAPPINGS_MAX <= VBLK_SIGBUS_RANGES,
 	      "what the front ends of each disk may map can be watched");
 
 struct serve_disk {
-	const char *name;	      /* what it is called in messages */
+	const char *name;	      /* what it is called in messages; in names below */
 	struct vblk_backing *backing; /* owned */
 	struct vblk_vhost_server *server;
 	struct vblk_unix_listener listener;
@@ -26,7 +26,7 @@ struct serve_disk {
 struct serve {
 	struct serve_options options;
 	struct serve_disk disks[SERVE_DISKS_MAX];
-	const char *names[SERVE_DISKS_MAX]; /* what control clients call them */
+	const char **names; /* owned; what control clients call them, no two the same */
 	int epoll_fd;
 	int signal_fd;
 	bool quit;

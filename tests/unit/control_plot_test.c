@@ -22,6 +22,8 @@
 	"1048576.0,\"write_bytes_per_second\":0.0,\"waits_per_second\":2.5,\"read\":" RATE(    \
 		iops) ",\"write\":" RATE(0) ",\"flush\":" RATE(0) ",\"all\":" RATE(iops) "}\n"
 
+#define FORTY "0123456789012345678901234567890123456789"
+
 static char *drawn;
 
 static int draw(const char *recording, const char *disk)
@@ -119,8 +121,7 @@ static void what_is_no_recording_is_refused(void **state)
 		LINE(1500000001, "a", -1),
 		LINE(1500000001, "a", "many"),
 		LINE(1500000002, "a", 1) LINE(1500000001, "a", 1),
-		LINE(1500000001,
-		     "0123456789012345678901234567890123456789012345678901234567890123456789", 1),
+		LINE(1500000001, FORTY FORTY FORTY FORTY FORTY FORTY FORTY, 1),
 	};
 
 	(void)state;
