@@ -72,17 +72,26 @@ void ctl_record_write(FILE *out, uint64_t time_ns, const struct cmd_sample *samp
 	json_decref(line);
 }
 
-static uint64_t wall_clock(void)
+static struct ctl_record_start start_now(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+	return (struct ctl_record_start){
+		.wall_ns = (uint64_t)now.tv_sec * VBLK_NSEC_PER_SEC + (uint64_t)now.tv_nsec,
+		.steady_ns = vblk_clock_now(NULL),
+	};
 }
 
-static void write_look(FILE *out, const struct cmd_sampler *sampler, int ret)
+uint64_t ctl_record_time(const struct ctl_record_start *start, uint64_t steady_ns)
 {
-	const uint64_t time_ns = wall_clock();
+	return start->wall_ns + (steady_ns - start->steady_ns);
+}
+
+static void write_look(FILE *out, const struct cmd_sampler *sampler,
+		       const struct ctl_record_start *start, int ret)
+{
+	const uint64_t time_ns = ctl_record_time(start, vblk_clock_now(NULL));
 
 	if (ret) {
 		json_t *line = json_pack("{s:f,s:b}", "time",
@@ -126,8 +135,8 @@ static int look_on(const struct ctl_record *record, struct cmd_sampler *sampler,
 		   const sigset_t *signals)
 {
 	const uint64_t interval_ns = record->interval_ns ? record->interval_ns : VBLK_NSEC_PER_SEC;
-	const uint64_t begun_ns = vblk_clock_now(NULL);
-	uint64_t next_ns = begun_ns;
+	const struct ctl_record_start start = start_now();
+	uint64_t next_ns = start.steady_ns;
 
 	for (;;) {
 		int ret;
@@ -135,11 +144,11 @@ static int look_on(const struct ctl_record *record, struct cmd_sampler *sampler,
 		next_ns += interval_ns;
 		if (next_ns < vblk_clock_now(NULL))
 			next_ns = vblk_clock_now(NULL);
-		if ((record->duration_ns && next_ns > begun_ns + record->duration_ns) ||
+		if ((record->duration_ns && next_ns > start.steady_ns + record->duration_ns) ||
 		    wait_until(signals, next_ns))
 			return CMD_OK;
 		ret = cmd_sampler_look(sampler, record->timeout_ms);
-		write_look(out, sampler, ret);
+		write_look(out, sampler, &start, ret);
 		/* Whoever follows the file sees whole lines. */
 		if (fflush(out) != 0)
 			return cannot_write(record);

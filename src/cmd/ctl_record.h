@@ -26,7 +26,19 @@ int ctl_record_run(const struct ctl_record *record);
 /* Seconds, or a time as 500ms: 100 ms to a week. Returns an exit status likewise. */
 int ctl_record_time_parse(const char *option, const char *text, uint64_t *ns);
 
-/* One line. `time_ns` is on CLOCK_REALTIME. */
+/* The same moment on two clocks. */
+struct ctl_record_start {
+	uint64_t wall_ns;   /* CLOCK_REALTIME */
+	uint64_t steady_ns; /* CLOCK_MONOTONIC */
+};
+
+/*
+ * What a recording says of a moment on CLOCK_MONOTONIC: when it began by the wall clock, and how
+ * long ago that is. So time does not go back in a recording when the wall clock is set.
+ */
+uint64_t ctl_record_time(const struct ctl_record_start *start, uint64_t steady_ns);
+
+/* One line. `time_ns` is of ctl_record_time(). */
 void ctl_record_write(FILE *out, uint64_t time_ns, const struct cmd_sample *sample,
 		      const struct cmd_rates *rates);
 

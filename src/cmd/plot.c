@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A recording is read whole, line by line, and sorted by disk; then each disk has a group of
- * panels. The picture is made beside its place and moved there when it is complete.
+ * panels. The last line is left out if it has no end: who wrote it was killed, or had no more room.
+ * The picture is made beside its place and moved there when it is complete.
  */
 #include "cmd/plot.h"
 
@@ -186,12 +187,17 @@ static int read_line(const struct input *input, struct recording *recording, con
 static int read_all(struct input *input, struct recording *recording)
 {
 	int status = CMD_OK;
+	bool torn = false;
 	char *text = NULL;
 	size_t size = 0;
+	ssize_t length;
 
-	while (status == CMD_OK && getline(&text, &size, input->in) >= 0) {
+	while (status == CMD_OK && (length = getline(&text, &size, input->in)) > 0) {
 		input->line++;
-		status = read_line(input, recording, text);
+		if (text[length - 1] == '\n')
+			status = read_line(input, recording, text);
+		else
+			torn = true;
 	}
 	free(text);
 	if (status == CMD_OK && ferror(input->in)) {
@@ -205,6 +211,10 @@ static int read_all(struct input *input, struct recording *recording)
 			     input->name);
 		return CMD_BAD_INPUT;
 	}
+	if (status == CMD_OK && torn)
+		cmd_complain(NAME,
+			     "%s:%lu: is cut off, and left out: the recording did not end well",
+			     input->name, input->line);
 	return status;
 }
 

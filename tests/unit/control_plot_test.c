@@ -110,6 +110,21 @@ static void each_disk_has_a_group(void **state)
 	assert_null(strstr(drawn, ">a<"));
 }
 
+/* What comes of a recorder that is killed, or of a disk that is full. */
+static void a_last_line_without_an_end_is_left_out(void **state)
+{
+	char *whole;
+
+	(void)state;
+	assert_int_equal(draw(LINE(1500000001, "a", 1) LINE(1500000002, "a", 7), NULL), CMD_OK);
+	whole = strdup(drawn);
+	assert_int_equal(
+		draw(LINE(1500000001, "a", 1) LINE(1500000002, "a", 7) "{\"time\":15000", NULL),
+		CMD_OK);
+	assert_string_equal(whole, drawn);
+	free(whole);
+}
+
 static void what_is_no_recording_is_refused(void **state)
 {
 	static const char *const texts[] = {
@@ -117,7 +132,7 @@ static void what_is_no_recording_is_refused(void **state)
 		"[]\n",
 		"{}\n",
 		"{\"time\":1500000003,\"gone\":true}\n",
-		LINE(1500000001, "a", 1) "{\"time\":15000",
+		LINE(1500000001, "a", 1) "{\"time\":15000\n",
 		LINE(1500000001, "a", -1),
 		LINE(1500000001, "a", "many"),
 		LINE(1500000002, "a", 1) LINE(1500000001, "a", 1),
@@ -162,6 +177,7 @@ int main(void)
 		cmocka_unit_test(the_same_recording_gives_the_same_picture),
 		cmocka_unit_test(lines_are_broken_where_nothing_is_known),
 		cmocka_unit_test(each_disk_has_a_group),
+		cmocka_unit_test(a_last_line_without_an_end_is_left_out),
 		cmocka_unit_test(what_is_no_recording_is_refused),
 		cmocka_unit_test(ticks_are_round),
 	};

@@ -216,6 +216,17 @@ static void a_record_is_a_line(void **state)
 	free(text);
 }
 
+/* The wall clock is read once, so nothing that is done to it later is seen. */
+static void the_time_of_a_record_is_steady(void **state)
+{
+	const struct ctl_record_start start = { 1500000000ull * VBLK_NSEC_PER_SEC, 77 };
+
+	(void)state;
+	assert_int_equal(ctl_record_time(&start, 77), start.wall_ns);
+	assert_int_equal(ctl_record_time(&start, 77 + VBLK_NSEC_PER_SEC),
+			 start.wall_ns + VBLK_NSEC_PER_SEC);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -226,6 +237,7 @@ int main(void)
 		TEST(a_restart_is_seen),
 		TEST(nonsense_counts_as_nothing),
 		TEST(a_record_is_a_line),
+		TEST(the_time_of_a_record_is_steady),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
