@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vblk top: the disks of one or more daemons, live. A loop looks at every socket, has the view make
- * lines of it (cmd/top_view.h), and waits for a key, a signal or the next interval.
+ * vblk top: the disks of one or more daemons, live. A loop looks at every socket, each in a thread
+ * that lives as long as the look, has the view make lines of it (cmd/top_view.h), and waits for a
+ * key, a signal or the next interval.
  */
 #include "cmd/cmd.h"
 
@@ -30,9 +31,18 @@
 #define INTERVAL_MIN	(100 * VBLK_NSEC_PER_MSEC)
 #define INTERVAL_MAX	(3600 * VBLK_NSEC_PER_SEC)
 
+/* Who asks one socket; the sampler is its alone meanwhile. */
+struct looker {
+	struct cmd_sampler *sampler;
+	pthread_t thread;
+	bool has_thread;
+	int ret;
+};
+
 struct top {
 	struct top_model model;
 	struct cmd_sampler *samplers;
+	struct looker *lookers; /* one for each */
 	struct top_line *lines; /* of the screen */
 	uint64_t count;		/* of intervals to show; 0: no end */
 	bool batch;
@@ -150,14 +160,35 @@ static int take_option(void *context, int id, const char *value)
 
 /* --- Looking --- */
 
-/* Whether anybody was there. */
+static void *look_at(void *context)
+{
+	struct looker *looker = context;
+
+	looker->ret = cmd_sampler_look(looker->sampler, LOOK_TIMEOUT_MS);
+	return NULL;
+}
+
+/* Whether anybody was there. All are asked at once: those that hang cost one timeout together. */
 static bool look(struct top *top)
 {
+	const size_t count = top->model.sampler_count;
 	bool there = false;
 
-	for (size_t i = 0; i < top->model.sampler_count; i++)
-		if (cmd_sampler_look(&top->samplers[i], LOOK_TIMEOUT_MS) == 0)
-			there = true;
+	for (size_t i = 0; i < count; i++) {
+		struct looker *looker = &top->lookers[i];
+
+		looker->sampler = &top->samplers[i];
+		/* The last one, and who cannot have a thread, is looked at by this one. */
+		looker->has_thread = i + 1 < count &&
+				     pthread_create(&looker->thread, NULL, look_at, looker) == 0;
+		if (!looker->has_thread)
+			look_at(looker);
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (top->lookers[i].has_thread)
+			pthread_join(top->lookers[i].thread, NULL);
+		there = there || top->lookers[i].ret == 0;
+	}
 	return there;
 }
 
@@ -340,6 +371,7 @@ static int catch_signals(struct top *top)
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGQUIT);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGWINCH);
@@ -387,9 +419,11 @@ int cmd_top(int argc, char **argv)
 	}
 	top.model.sampler_count = (size_t)(argc - operand);
 	top.samplers = calloc(top.model.sampler_count, sizeof(*top.samplers));
-	if (!top.samplers) {
+	top.lookers = calloc(top.model.sampler_count, sizeof(*top.lookers));
+	if (!top.samplers || !top.lookers) {
 		cmd_complain(NAME, "out of memory");
-		return CMD_FAILED;
+		status = CMD_FAILED;
+		goto done;
 	}
 	top.model.samplers = top.samplers;
 	for (size_t i = 0; i < top.model.sampler_count; i++)
@@ -397,6 +431,8 @@ int cmd_top(int argc, char **argv)
 	status = run(&top);
 	for (size_t i = 0; i < top.model.sampler_count; i++)
 		cmd_sampler_destroy(&top.samplers[i]);
+done:
+	free(top.lookers);
 	free(top.samplers);
 	return status;
 }
