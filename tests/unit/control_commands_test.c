@@ -3,6 +3,7 @@
 #include "control_fixture.h"
 
 #include "base/checked.h"
+#include "metrics/metrics.h"
 #include <sys/eventfd.h>
 
 static void stats_of_all_and_of_one(void **state)
@@ -27,6 +28,70 @@ static void stats_of_all_and_of_one(void **state)
 	assert_null(strstr(text, "\"name\":\"a\""));
 	assert_non_null(strstr(text, "\"name\":\"b\",\"index\":1,"));
 	close(fd);
+}
+
+#define MANY 16
+
+static struct vblk_metrics *full; /* every bucket that there is has a value */
+
+static void full_stats(void *context, unsigned int disk, struct vblk_control_disk *state)
+{
+	(void)context;
+	(void)disk;
+	state->metrics = full;
+}
+
+static void fill_all(struct vblk_metrics *metrics)
+{
+	struct vblk_metrics_shard *shard = vblk_metrics_join(metrics);
+
+	for (unsigned int op = 0; op < VBLK_METRICS_OPS; op++)
+		for (unsigned int phase = 0; phase < VBLK_METRICS_PHASES; phase++)
+			for (unsigned int i = 0; i < VBLK_METRICS_BUCKETS; i++)
+				vblk_metrics_record(shard, (enum vblk_metrics_op)op,
+						    (enum vblk_metrics_phase)phase,
+						    vblk_metrics_bucket_last(i));
+	vblk_metrics_leave(shard);
+}
+
+/* Not by losing the connection. */
+static void an_answer_that_is_too_long_is_an_error(void **state)
+{
+	static const char *const names[MANY] = { "0", "1", "2",	 "3",  "4",  "5",  "6",	 "7",
+						 "8", "9", "10", "11", "12", "13", "14", "15" };
+	static struct vblk_control_ops full_ops;
+	char text[4096] = "";
+	int fd;
+
+	(void)state;
+	assert_int_equal(vblk_metrics_create(&full), 0);
+	fill_all(full);
+	full_ops = ops;
+	full_ops.stats = full_stats;
+	vblk_control_server_destroy(rig.server);
+	rig.options.ops = &full_ops;
+	rig.options.disks = names;
+	rig.options.disk_count = MANY;
+	assert_int_equal(vblk_control_server_create(&rig.options, &rig.server), 0);
+	fd = knock();
+	run();
+	assert_true(recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT) > 0);
+
+	memset(text, 0, sizeof(text));
+	say(fd, "{\"id\":1,\"command\":\"stats\",\"detail\":true}\n");
+	run();
+	assert_true(recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT) > 0);
+	assert_non_null(strstr(text, "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"failed\","));
+	assert_non_null(strstr(text, "ask disk by disk"));
+
+	memset(text, 0, sizeof(text));
+	say(fd, "{\"id\":2,\"command\":\"stats\",\"detail\":true,\"disk\":15}\n");
+	run();
+	assert_true(recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT) > 0);
+	assert_non_null(strstr(text, "{\"id\":2,\"ok\":true,"));
+	close(fd);
+	run();
+	vblk_metrics_unref(full);
 }
 
 /* They need no disk to be named, though there are two. */
@@ -357,6 +422,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ONE(stats_of_all_and_of_one),
+		ONE(an_answer_that_is_too_long_is_an_error),
 		ONE(a_machine_is_frozen_thawed_and_dumped),
 		ONE(without_a_machine_there_is_nothing_to_freeze),
 		ONE(commands_reach_their_disk),
