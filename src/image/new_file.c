@@ -109,10 +109,17 @@ static int look(const char *path, enum vblk_image_existing existing, char **real
 	return *real ? 0 : vblk_image_fail(failure, -ENOMEM, "cannot make '%s'", path);
 }
 
+/* The folder that a file is in, to be freed. NULL: no memory. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+}
+
 static int open_in_folder(struct vblk_image_new_file *file)
 {
-	const char *slash = strrchr(file->path, '/');
-	char *folder = slash ? strndup(file->path, (size_t)(slash - file->path) + 1) : strdup(".");
+	char *folder = folder_of(file->path);
 	char *beginning;
 	int ret = 0;
 
@@ -159,13 +166,30 @@ static int give_name(int fd, const char *path)
 	return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
-static int commit(struct vblk_image_new_file *file)
+/* Makes the names in a folder last, where that can be asked for. */
+static int sync_folder(const char *path)
+{
+	char *folder = folder_of(path);
+	int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int ret = folder ? 0 : -ENOMEM;
+
+	free(folder);
+	if (fd < 0)
+		return ret; /* one that we may not read has been written to all the same */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* The bytes get to the disk before the name, or a power cut could leave neither old nor new. */
+static int replace(struct vblk_image_new_file *file)
 {
 	char *beginning;
 	int ret = 0;
 
-	if (!file->temporary && file->existing == VBLK_IMAGE_KEEP)
-		return give_name(file->fd, file->path);
+	if (fsync(file->fd) < 0)
+		return -errno;
 	if (!file->temporary) {
 		if (asprintf(&beginning, "%s.", file->path) < 0)
 			return -ENOMEM;
@@ -174,13 +198,20 @@ static int commit(struct vblk_image_new_file *file)
 		if (!file->temporary)
 			return -ENOMEM;
 		ret = give_name(file->fd, file->temporary);
-	} else if (file->existing == VBLK_IMAGE_KEEP) {
-		/* Refuses to replace; the temporary name goes with the clean-up. */
-		return link(file->temporary, file->path) < 0 ? -errno : 0;
 	}
 	if (!ret && rename(file->temporary, file->path) < 0)
 		ret = -errno;
-	return ret;
+	return ret ? ret : sync_folder(file->path);
+}
+
+static int commit(struct vblk_image_new_file *file)
+{
+	if (file->existing == VBLK_IMAGE_REPLACE)
+		return replace(file);
+	if (!file->temporary)
+		return give_name(file->fd, file->path);
+	/* Refuses to replace; the temporary name goes with the clean-up. */
+	return link(file->temporary, file->path) < 0 ? -errno : 0;
 }
 
 int vblk_image_new_file_commit(struct vblk_image_new_file *file, struct vblk_image_failure *failure)

@@ -33,7 +33,10 @@ VBLK_MUST_USE int vblk_image_new_file_open(const char *path, enum vblk_image_exi
 					   struct vblk_image_new_file *file,
 					   struct vblk_image_failure *failure);
 
-/* Gives the file its name and closes it; it is gone if that fails. */
+/*
+ * Gives the file its name and closes it; it is gone if that fails. With VBLK_IMAGE_REPLACE it is on
+ * the disk then, so that also a power cut leaves the old file or the new one.
+ */
 VBLK_MUST_USE int vblk_image_new_file_commit(struct vblk_image_new_file *file,
 					     struct vblk_image_failure *failure);
 

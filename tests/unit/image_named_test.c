@@ -11,7 +11,32 @@
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
 
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+
 static unsigned int refused;
+static char calls[64]; /* in their order */
+static int fsync_error;
+
+int __wrap_fsync(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	strcat(calls, S_ISDIR(st.st_mode) ? "fsync folder;" : "fsync file;");
+	if (!fsync_error)
+		return __real_fsync(fd);
+	errno = fsync_error;
+	return -1;
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+	strcat(calls, "rename;");
+	return __real_rename(from, to);
+}
 
 int __wrap_open64(const char *path, int flags, ...)
 {
@@ -33,6 +58,8 @@ static struct vblk_image_failure failure;
 static int setup(void **state)
 {
 	refused = 0;
+	calls[0] = '\0';
+	fsync_error = 0;
 	return scratch_setup(state) || mkdir(in_scratch("dir"), 0755);
 }
 
@@ -114,6 +141,34 @@ static void test_I14_a_file_is_replaced_in_one_step(void **state)
 	assert_int_equal(st.st_size, 512);
 }
 
+/* Or a power cut could leave neither the old nor the new. */
+static void test_I14_what_replaces_is_on_the_disk_before(void **state)
+{
+	struct vblk_image_new_file file;
+
+	(void)state;
+	put_file("dir/old", "old", 0600);
+	begin("dir/old", VBLK_IMAGE_REPLACE, &file);
+	assert_int_equal(vblk_image_new_file_commit(&file, &failure), 0);
+	assert_string_equal(calls, "fsync file;rename;fsync folder;");
+}
+
+static void test_I14_what_does_not_get_to_the_disk_does_not_replace(void **state)
+{
+	struct vblk_image_new_file file;
+	struct stat st;
+
+	(void)state;
+	put_file("dir/old", "old", 0600);
+	begin("dir/old", VBLK_IMAGE_REPLACE, &file);
+	fsync_error = EIO;
+	assert_int_equal(vblk_image_new_file_commit(&file, &failure), -EIO);
+	assert_string_equal(calls, "fsync file;");
+	assert_names("old", NULL);
+	assert_int_equal(stat(in_scratch("dir/old"), &st), 0);
+	assert_int_equal(st.st_size, 3);
+}
+
 static void test_I11_a_file_for_oneself_loses_its_name_at_once(void **state)
 {
 	struct stat st;
@@ -139,6 +194,8 @@ int main(void)
 		named_test(test_I14_an_abandoned_file_is_removed),
 		named_test(test_I14_a_file_that_came_meanwhile_is_kept),
 		named_test(test_I14_a_file_is_replaced_in_one_step),
+		named_test(test_I14_what_replaces_is_on_the_disk_before),
+		named_test(test_I14_what_does_not_get_to_the_disk_does_not_replace),
 		named_test(test_I11_a_file_for_oneself_loses_its_name_at_once),
 	};
 
