@@ -220,21 +220,45 @@ void vblk_image_template_close(struct vblk_image_template *template)
 
 /* ---- copies of it ---- */
 
-static int throw_away_raw(uint64_t bytes, int *fd, struct vblk_image_failure *failure)
+static const char *temporary_folder(void)
 {
 	const char *folder = getenv("TMPDIR");
-	int ret;
 
-	if (!folder || !*folder)
-		folder = "/tmp";
-	ret = vblk_image_open_nameless(folder, "vblk.", fd);
+	return folder && *folder ? folder : "/tmp";
+}
+
+static int open_temporary(int *fd, struct vblk_image_failure *failure)
+{
+	const char *folder = temporary_folder();
+	int ret = vblk_image_open_nameless(folder, "vblk.", fd);
+
+	return ret ? vblk_image_path_fail(failure, ret, "make a file in", folder) : 0;
+}
+
+static int throw_away_raw(uint64_t bytes, int *fd, struct vblk_image_failure *failure)
+{
+	int ret = open_temporary(fd, failure);
+
 	if (ret)
-		return vblk_image_path_fail(failure, ret, "make a file in", folder);
+		return ret;
 	if (ftruncate(*fd, (off_t)bytes) == 0)
 		return 0;
-	ret = vblk_image_path_fail(failure, -errno, "make a file of that size in", folder);
+	ret = vblk_image_path_fail(failure, -errno, "make a file of that size in",
+				   temporary_folder());
 	close(*fd);
 	return ret;
+}
+
+/* Beside the template, because blocks are shared within a file system only. */
+static int open_copy(const struct vblk_image_cache *cache, int *fd,
+		     struct vblk_image_failure *failure)
+{
+	int ret = vblk_image_open_nameless(cache->path, VBLK_IMAGE_CLONE_PREFIX, fd);
+
+	/* Templates that somebody else has made can be used without a right to write there. */
+	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
+		return open_temporary(fd, failure);
+	return ret ? vblk_image_path_fail(failure, ret, "make a file in", cache->path) : 0;
 }
 
 int vblk_image_throw_away(const struct vblk_image_fs *fs, uint64_t bytes,
@@ -254,11 +278,9 @@ int vblk_image_throw_away(const struct vblk_image_fs *fs, uint64_t bytes,
 	ret = vblk_image_template_open(fs, bytes, events, &template, failure);
 	if (ret)
 		goto close_cache;
-	ret = vblk_image_open_nameless(cache.path, VBLK_IMAGE_CLONE_PREFIX, fd);
-	if (ret) {
-		ret = vblk_image_path_fail(failure, ret, "make a file in", cache.path);
+	ret = open_copy(&cache, fd, failure);
+	if (ret)
 		goto close_template;
-	}
 	ret = vblk_image_copy(template.fd, *fd, events, &how, failure);
 	if (ret)
 		close(*fd);

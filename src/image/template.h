@@ -30,8 +30,9 @@ void vblk_image_template_close(struct vblk_image_template *template);
 
 /*
  * Opens a copy of the template for one's own use, to read and write. It has no name, and is gone
- * when it is closed, also by the death of the process. A raw one is a hole of that size and needs
- * no template; it lies in TMPDIR, or in /tmp.
+ * when it is closed, also by the death of the process. It lies in the cache, or where that cannot
+ * be written to, in TMPDIR or /tmp. A raw one is a hole of that size and needs no template; it
+ * lies in TMPDIR, or in /tmp.
  */
 VBLK_MUST_USE int vblk_image_throw_away(const struct vblk_image_fs *fs, uint64_t bytes,
 					const struct vblk_image_events *events, int *fd,

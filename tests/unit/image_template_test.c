@@ -315,6 +315,38 @@ static void test_I12_each_use_sweeps(void **state)
 	vblk_image_template_close(&template);
 }
 
+#define NOBODY 65534
+
+/* Root may write everywhere, and so is somebody else for as long. */
+static void test_I11_a_cache_that_cannot_be_written_to_can_be_used(void **state)
+{
+	const bool root = geteuid() == 0;
+	struct stat st;
+	int ret, fd = -1;
+
+	(void)state;
+	if (root) {
+		assert_int_equal(chmod(scratch, 0777), 0);
+		assert_int_equal(chmod(in_scratch("bin"), 0777), 0);
+		if (seteuid(NOBODY)) {
+			print_message("root, and cannot be anybody else\n");
+			skip();
+		}
+	}
+	ret = vblk_image_throw_away(ext4(), SIZE, NULL, &fd, &failure);
+	if (ret == 0 && close(fd) == 0 && chmod(in_scratch("templates"), 0555) == 0)
+		ret = vblk_image_throw_away(ext4(), SIZE, NULL, &fd, &failure);
+	(void)chmod(in_scratch("templates"), 0700);
+	if (root)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(ret, 0);
+	assert_int_equal(names(), 1);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+	assert_int_equal(st.st_nlink, 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +362,7 @@ int main(void)
 		scratch_test(test_I8_with_the_lock_it_is_looked_for_once_more),
 		scratch_test(test_I8_waiting_has_an_end_and_says_for_whom),
 		scratch_test(test_I11_a_throw_away_copy_has_no_name),
+		scratch_test(test_I11_a_cache_that_cannot_be_written_to_can_be_used),
 		scratch_test(test_I1_a_raw_one_needs_neither_cache_nor_formatter),
 		scratch_test(test_I1_raw_has_no_template),
 		scratch_test(test_I12_each_use_sweeps),
