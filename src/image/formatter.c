@@ -11,10 +11,10 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,51 +90,84 @@ int vblk_image_formatter_find(const struct vblk_image_fs *fs, const char *path, 
 /* ---- running it ---- */
 
 /* Signals as a program expects them, whatever we do with ours. */
-static int set_signals(posix_spawnattr_t *attributes)
+static void reset_signals(void)
 {
-	sigset_t none, all;
+	const struct sigaction usual = { .sa_handler = SIG_DFL };
+	sigset_t none;
 
+	for (int i = 1; i <= SIGRTMAX; i++)
+		(void)sigaction(i, &usual, NULL); /* not all can be set, nor need it */
 	sigemptyset(&none);
-	sigfillset(&all);
-	sigdelset(&all, SIGKILL);
-	sigdelset(&all, SIGSTOP);
-	if (posix_spawnattr_setsigmask(attributes, &none) ||
-	    posix_spawnattr_setsigdefault(attributes, &all) ||
-	    posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-		return -EIO;
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int set_streams(int output_fd)
+{
+	const int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(output_fd, STDOUT_FILENO) < 0 ||
+	    dup2(output_fd, STDERR_FILENO) < 0)
+		return -errno;
 	return 0;
 }
 
-static int set_streams(posix_spawn_file_actions_t *actions, int output_fd)
+/*
+ * In the child: becomes the formatter, or says why not. It dies with its parent: nobody else would
+ * end it, and what it makes is of no use to anybody. Only calls that are safe after a fork.
+ */
+__attribute__((noreturn)) static void become(char *const *argv, int output_fd, int error_fd,
+					     pid_t parent)
 {
-	int ret = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	int ret = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
 
+	if (getppid() != parent)
+		_exit(1); /* it was dead before that */
+	reset_signals();
 	if (!ret)
-		ret = posix_spawn_file_actions_adddup2(actions, output_fd, STDOUT_FILENO);
-	if (!ret)
-		ret = posix_spawn_file_actions_adddup2(actions, output_fd, STDERR_FILENO);
-	return -ret;
+		ret = set_streams(output_fd);
+	if (!ret) {
+		execve(argv[0], argv, environment);
+		ret = -errno;
+	}
+	if (write(error_fd, &ret, sizeof(ret)) != sizeof(ret))
+		_exit(2);
+	_exit(1);
 }
 
+/* What the child said before it became the formatter; nothing, if it has. */
+static int read_error(int fd)
+{
+	ssize_t n;
+	int ret = 0;
+
+	do
+		n = read(fd, &ret, sizeof(ret));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(ret) ? ret : 0;
+}
+
+/* Not by posix_spawn, which has no word for the death of the parent. */
 static int spawn(struct run *run, char *const *argv, int output_fd)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	int ret = -posix_spawn_file_actions_init(&actions);
+	const pid_t parent = getpid();
+	int error_fds[2];
+	pid_t pid;
+	int ret;
 
-	if (ret)
-		return ret;
-	ret = -posix_spawnattr_init(&attributes);
-	if (!ret) {
-		ret = set_signals(&attributes);
-		if (!ret)
-			ret = set_streams(&actions, output_fd);
-		if (!ret)
-			ret = -posix_spawn(&run->pid, argv[0], &actions, &attributes, argv,
-					   environment);
-		posix_spawnattr_destroy(&attributes);
-	}
-	posix_spawn_file_actions_destroy(&actions);
+	if (pipe2(error_fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	ret = pid < 0 ? -errno : 0;
+	if (pid == 0)
+		become(argv, output_fd, error_fds[1], parent);
+	close(error_fds[1]);
+	if (!ret)
+		ret = read_error(error_fds[0]);
+	close(error_fds[0]);
+	if (ret && pid > 0)
+		waitpid(pid, NULL, 0);
+	else
+		run->pid = pid;
 	return ret;
 }
 

@@ -3,7 +3,7 @@
  * Running a formatter (mkfs.ext4 and its like) on a file: as a process of its own, without a shell,
  * with an environment that is always the same. It is looked for in PATH and then where
  * distributions keep programs for root. Any thread; a call waits until the formatter has ended,
- * which is ended after VBLK_IMAGE_FORMATTER_TIMEOUT_MS.
+ * which is ended after VBLK_IMAGE_FORMATTER_TIMEOUT_MS, and when the calling thread dies.
  */
 #ifndef IMAGE_FORMATTER_H
 #define IMAGE_FORMATTER_H

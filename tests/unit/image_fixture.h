@@ -6,6 +6,7 @@
  *     version   what it says when it is asked (it fails then, in any case); "fake 1"
  *     fail      it fails with status 7, and says what is in here
  *     wrong     it makes nothing
+ *     hang      a pipe, which it opens to write, and then it does nothing for a minute
  */
 #ifndef TESTS_IMAGE_FIXTURE_H
 #define TESTS_IMAGE_FIXTURE_H
@@ -40,6 +41,7 @@ static const char formatter_text[] =
 	"	exit 7\n"
 	"fi\n"
 	"[ ! -e \"$here/wrong\" ] || exit 0\n"
+	"[ ! -e \"$here/hang\" ] || exec sleep 60 3>\"$here/hang\"\n"
 	"printf '\\123\\357' | dd of=\"$file\" bs=1 seek=1080 conv=notrunc 2>/dev/null\n"
 	"printf '\\100' | dd of=\"$file\" bs=1 seek=1120 conv=notrunc 2>/dev/null\n";
 

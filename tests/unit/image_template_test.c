@@ -4,6 +4,8 @@
 
 #include "image/formatter.h"
 #include "image_fixture.h"
+#include <poll.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #define SIZE	  (2 << 20)
@@ -347,6 +349,48 @@ static void test_I11_a_cache_that_cannot_be_written_to_can_be_used(void **state)
 	close(fd);
 }
 
+static void test_I9_a_formatter_that_cannot_be_run_is_an_error(void **state)
+{
+	struct vblk_image_template template;
+
+	(void)state;
+	put_file("bin/mkfs.ext4", "#!/nowhere\n", 0755);
+	assert_int_equal(vblk_image_template_open(ext4(), SIZE, NULL, &template, &failure),
+			 -ENOENT);
+	assert_non_null(strstr(failure.text, "cannot run '"));
+	assert_non_null(strstr(failure.text, "mkfs.ext4': No such file"));
+}
+
+static pid_t make_in_child(void)
+{
+	struct vblk_image_template template;
+	const pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(vblk_image_template_open(ext4(), SIZE, NULL, &template, &failure) != 0);
+	return pid;
+}
+
+/* It has a pipe open for writing for as long as it lives, and would sleep for a minute. */
+static void test_I9_a_formatter_does_not_outlive_a_vblk_that_was_killed(void **state)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mkfifo(in_scratch("bin/hang"), 0600), 0);
+	pid = make_in_child();
+	pfd.fd = open(in_scratch("bin/hang"), O_RDONLY | O_CLOEXEC); /* waits for it */
+	assert_true(pfd.fd >= 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(poll(&pfd, 1, 10000), 1);
+	assert_int_equal(read(pfd.fd, &byte, 1), 0);
+	close(pfd.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +407,8 @@ int main(void)
 		scratch_test(test_I8_waiting_has_an_end_and_says_for_whom),
 		scratch_test(test_I11_a_throw_away_copy_has_no_name),
 		scratch_test(test_I11_a_cache_that_cannot_be_written_to_can_be_used),
+		scratch_test(test_I9_a_formatter_that_cannot_be_run_is_an_error),
+		scratch_test(test_I9_a_formatter_does_not_outlive_a_vblk_that_was_killed),
 		scratch_test(test_I1_a_raw_one_needs_neither_cache_nor_formatter),
 		scratch_test(test_I1_raw_has_no_template),
 		scratch_test(test_I12_each_use_sweeps),
