@@ -336,9 +336,10 @@ static int find_disk(struct command *command)
 	if (options->disk_count == 1 || request->command == VBLK_CONTROL_STATS ||
 	    request->command == VBLK_CONTROL_QUIT || is_machines(request->command))
 		return 0;
-	return vblk_control_error_set(command->error, VBLK_CONTROL_DISK,
-				      "there are %u disks: say which by \"disk\"",
-				      options->disk_count);
+	return vblk_control_error_set(
+		command->error, VBLK_CONTROL_DISK,
+		"there are %u disks: say which by \"disk\" (vblk ctl: --disk)",
+		options->disk_count);
 }
 
 void vblk_control_commands_take(void *context, struct vblk_control_connection *from,

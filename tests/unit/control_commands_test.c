@@ -187,7 +187,8 @@ static void disks_that_are_not_there_are_refused(void **state)
 
 	(void)state;
 	assert_answer(fd, "{\"id\":1,\"command\":\"resume\"}",
-		      ERROR("1", "unknown-disk", "there are 2 disks: say which by \\\"disk\\\""));
+		      ERROR("1", "unknown-disk",
+			    "there are 2 disks: say which by \\\"disk\\\" (vblk ctl: --disk)"));
 	assert_answer(fd, "{\"id\":1,\"command\":\"resume\",\"disk\":2}",
 		      ERROR("1", "unknown-disk", "there is no disk 2: there are 2, from 0 on"));
 	assert_answer(
