@@ -140,17 +140,32 @@ static void settings_are_put_back(void **state)
 	assert_int_equal(run(fixture, prepare_and_restore), 0);
 }
 
-static int copy_from_nothing(int fd)
+/* Once in a process: ThreadSanitizer leaves the signal blocked behind a jump out of its handler. */
+static int copy_from_nothing(void)
 {
 	const uint8_t *nothing = map_nothing();
 	uint8_t byte;
 
-	if (!nothing || vblk_sigbus_install() || !vmm_terminal_prepare(fd))
+	return nothing && vblk_sigbus_copy(&byte, nothing, 1) == -EIO ? 0 : 2;
+}
+
+static int copy_while_prepared(int fd)
+{
+	int ret;
+
+	if (vblk_sigbus_install() || !vmm_terminal_prepare(fd))
 		return 1;
-	if (vblk_sigbus_copy(&byte, nothing, 1) != -EIO)
-		return 2;
+	ret = copy_from_nothing();
 	vmm_terminal_restore();
-	return vblk_sigbus_copy(&byte, nothing, 1) == -EIO ? 0 : 3;
+	return ret;
+}
+
+static int copy_when_restored(int fd)
+{
+	if (vblk_sigbus_install() || !vmm_terminal_prepare(fd))
+		return 1;
+	vmm_terminal_restore();
+	return copy_from_nothing();
 }
 
 /* A mapped disk that is cut short fails its requests, terminal or not, and also behind it. */
@@ -158,7 +173,8 @@ static void a_mapped_disk_keeps_its_guard(void **state)
 {
 	const struct fixture *fixture = *state;
 
-	assert_int_equal(run(fixture, copy_from_nothing), 0);
+	assert_int_equal(run(fixture, copy_while_prepared), 0);
+	assert_int_equal(run(fixture, copy_when_restored), 0);
 }
 
 static int touch_nothing(int fd)
