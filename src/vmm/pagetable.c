@@ -41,7 +41,7 @@ struct part {
 
 static const struct part parts[] = {
 	{ IMAGE_START, UINT64_MAX, 1, LEVELS_MAX, VMM_MAPPINGS_MAX / 2 },
-	{ 0, IMAGE_START - 1, 2, LEVELS_MAX, VMM_MAPPINGS_MAX / 4 * 3 },
+	{ 0, IMAGE_START - 1, 2, LEVELS_MAX, VMM_MAPPINGS_MAX - VMM_MAPPINGS_MAX / 4 },
 	{ 0, IMAGE_START - 1, 1, 1, VMM_MAPPINGS_MAX },
 };
 

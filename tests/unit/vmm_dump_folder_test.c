@@ -2,9 +2,9 @@
 /* Where dumps are made, with what others have left there, and what they are still at. */
 #include "vmm/dump_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,32 +33,19 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* Two levels are there at most below the place. */
-static void remove_below(const char *path, unsigned int levels)
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
-	DIR *stream = opendir(path);
-	const struct dirent *entry;
-
-	while (stream && (entry = readdir(stream)) != NULL) {
-		char inner[512];
-
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		snprintf(inner, sizeof(inner), "%s/%s", path, entry->d_name);
-		if (levels && unlink(inner))
-			remove_below(inner, levels - 1);
-	}
-	if (stream)
-		closedir(stream);
-	rmdir(path);
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path);
 }
 
 static int tear_down(void **state)
 {
 	struct fixture *fixture = *state;
 
-	remove_below(fixture->base, 3);
-	return 0;
+	return nftw(fixture->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void put_file(int folder, const char *name)
