@@ -460,13 +460,11 @@ static bool is_airborne(const struct vblk_drain *drain)
 /* How many looks at the ring there are between two at the clock. */
 #define LOOKS 32
 
-/* The least that a look takes: a clock that stands still must not keep us for ever. */
-#define LOOK_NS 1
-
 /*
  * Looks at an empty ring for a while before we ask for notifications, which cost both sides dearly.
  * Returns whether there is something. Not while requests are airborne: their ends would wake us,
- * and here nobody would see them.
+ * and here nobody would see them. A look takes a nanosecond at least, so that a clock that stands
+ * still does not keep us for ever.
  */
 static bool linger(struct vblk_drain *drain)
 {
@@ -478,7 +476,7 @@ static bool linger(struct vblk_drain *drain)
 		return false;
 	vblk_drain_interrupt(drain);
 	end_ns = vblk_clock_now(clock) + time_ns;
-	for (uint64_t look = 0; look < time_ns / LOOK_NS; look++) {
+	for (uint64_t look = 0; look < time_ns; look++) {
 		if (vblk_queue_has_next(&drain->queue))
 			return true;
 		vblk_relax();
