@@ -103,10 +103,10 @@ WRAP(ssize_t, write, EINTR, (int fd, const void *data, size_t size), (fd, data, 
 WRAP(ssize_t, recvmsg, ENOMEM, (int fd, struct msghdr *message, int flags), (fd, message, flags))
 WRAP(ssize_t, sendmsg, ENOBUFS, (int fd, const struct msghdr *message, int flags),
      (fd, message, flags))
-WRAP(ssize_t, preadv64, EIO, (int fd, const struct iovec *iov, int count, off_t offset),
-     (fd, iov, count, offset))
-WRAP(ssize_t, pwritev64, ENOSPC, (int fd, const struct iovec *iov, int count, off_t offset),
-     (fd, iov, count, offset))
+WRAP(ssize_t, pread64, EIO, (int fd, void *data, size_t size, off_t offset),
+     (fd, data, size, offset))
+WRAP(ssize_t, pwrite64, ENOSPC, (int fd, const void *data, size_t size, off_t offset),
+     (fd, data, size, offset))
 WRAP(void *, mmap64, ENOMEM,
      (void *address, size_t length, int protection, int flags, int fd, off_t offset),
      (address, length, protection, flags, fd, offset))

@@ -243,6 +243,16 @@ static void descriptor_is_blocking_and_not_inherited(void **state)
 	assert_int_equal(find_descriptor("disk"), -1);
 }
 
+/* The file is the test's own, so it may be asked for. */
+static void reading_leaves_the_time_of_access(void **state)
+{
+	struct vblk_backing *backing = open_disk(0);
+
+	(void)state;
+	assert_true(fcntl(vblk_backing_file_fd(backing), F_GETFL) & O_NOATIME);
+	vblk_backing_unref(backing);
+}
+
 /*
  * Rules: D-LOCK.
  * ---- locks ----
@@ -451,6 +461,7 @@ int main(void)
 		DISK_TEST(file_that_is_immutable),
 		cmocka_unit_test(file_on_read_only_file_system),
 		DISK_TEST(descriptor_is_blocking_and_not_inherited),
+		DISK_TEST(reading_leaves_the_time_of_access),
 		DISK_TEST(second_opener),
 		DISK_TEST(lock_survives_closing_another_descriptor),
 		DISK_TEST(lock_covers_more_than_the_file),

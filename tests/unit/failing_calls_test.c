@@ -329,8 +329,8 @@ static void test_D_HOLE_4_a_life_with_a_worker(void **state)
 					     "sched_setaffinity",
 					     "read",
 					     "write",
-					     "preadv64",
-					     "pwritev64",
+					     "pread64",
+					     "pwrite64",
 					     "fdatasync",
 					     "fallocate64",
 					     "fstat64",
@@ -344,9 +344,9 @@ static void test_D_HOLE_4_a_life_with_a_worker(void **state)
 /* Rules: D-SPAWN */
 static void test_a_life_inline(void **state)
 {
-	static const char *const names[] = { "malloc",	 "fcntl64",	"read",	     "write",
-					     "preadv64", "pwritev64",	"fdatasync", "fallocate64",
-					     "fstat64",	 "ftruncate64", NULL };
+	static const char *const names[] = { "malloc",	"fcntl64",     "read",	    "write",
+					     "pread64", "pwrite64",    "fdatasync", "fallocate64",
+					     "fstat64", "ftruncate64", NULL };
 
 	(void)state;
 	tell_all(VBLK_ENGINE_INLINE, names);
