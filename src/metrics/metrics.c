@@ -120,18 +120,38 @@ static uint64_t read_counter(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* What was completed, by all that ever had a shard and by those without. */
+struct completed {
+	uint64_t requests[VBLK_METRICS_OPS];
+	uint64_t bytes[VBLK_METRICS_OPS];
+};
+
+static void add_up(struct completed *sum, const struct vblk_metrics_completed *completed)
+{
+	for (unsigned op = 0; op < VBLK_METRICS_OPS; op++) {
+		sum->requests[op] += read_counter(&completed->requests[op]);
+		sum->bytes[op] += read_counter(&completed->bytes[op]);
+	}
+}
+
 void vblk_metrics_read(const struct vblk_metrics *metrics, struct vblk_metrics_snapshot *snapshot)
 {
+	const struct vblk_metrics_shard *shard = atomic_load(&metrics->shards);
+	struct completed sum = { .requests = { 0 } };
+
+	add_up(&sum, &metrics->completed);
+	for (; shard; shard = shard->next)
+		add_up(&sum, &shard->completed);
 	*snapshot = (struct vblk_metrics_snapshot){
-		.reads_completed = read_counter(&metrics->reads_completed),
-		.bytes_read = read_counter(&metrics->bytes_read),
-		.writes_completed = read_counter(&metrics->writes_completed),
-		.bytes_written = read_counter(&metrics->bytes_written),
-		.flushes_completed = read_counter(&metrics->flushes_completed),
-		.discards_completed = read_counter(&metrics->discards_completed),
-		.bytes_discarded = read_counter(&metrics->bytes_discarded),
-		.write_zeroes_completed = read_counter(&metrics->write_zeroes_completed),
-		.bytes_zeroed = read_counter(&metrics->bytes_zeroed),
+		.reads_completed = sum.requests[VBLK_OP_READ],
+		.bytes_read = sum.bytes[VBLK_OP_READ],
+		.writes_completed = sum.requests[VBLK_OP_WRITE],
+		.bytes_written = sum.bytes[VBLK_OP_WRITE],
+		.flushes_completed = sum.requests[VBLK_OP_FLUSH],
+		.discards_completed = sum.requests[VBLK_OP_DISCARD],
+		.bytes_discarded = sum.bytes[VBLK_OP_DISCARD],
+		.write_zeroes_completed = sum.requests[VBLK_OP_WRITE_ZEROES],
+		.bytes_zeroed = sum.bytes[VBLK_OP_WRITE_ZEROES],
 		.throttled = read_counter(&metrics->throttled),
 		.io_errors = read_counter(&metrics->io_errors),
 		.invalid_avail_idx = read_counter(&metrics->invalid_avail_idx),

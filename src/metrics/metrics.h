@@ -9,10 +9,11 @@
  *
  * The caller holds a reference for as long as it records.
  *
- * Histograms are different, because each request moves several of them: who records joins first and
- * has a shard of its own, in which a step is a load and a store that nobody contends for. A worker
- * that was abandoned keeps its shard and its successor joins anew, so nothing is lost. Readers sum
- * the shards up. A shard that was left keeps its numbers and goes to the next who joins.
+ * What each request moves is different (histograms, what was completed): who records joins first
+ * and has a shard of its own, in which a step is a load and a store that nobody contends for. A
+ * worker that was abandoned keeps its shard and its successor joins anew, so nothing is lost.
+ * Readers sum the shards up. A shard that was left keeps its numbers and goes to the next who
+ * joins.
  */
 #ifndef VBLK_METRICS_METRICS_H
 #define VBLK_METRICS_METRICS_H
@@ -28,20 +29,18 @@
 
 struct vblk_metrics_shard;
 
+/* Requests that succeeded, by operation, and the bytes that they moved or were about. */
+struct vblk_metrics_completed {
+	_Atomic uint64_t requests[VBLK_METRICS_OPS];
+	_Atomic uint64_t bytes[VBLK_METRICS_OPS];
+};
+
 struct vblk_metrics {
 	/* On a line of its own: taking references must not disturb the recording thread. */
 	alignas(VBLK_METRICS_ALIGN) atomic_uint refs;
 
 	/* Private names are those of struct vblk_metrics_snapshot, which says what they mean. */
-	alignas(VBLK_METRICS_ALIGN) _Atomic uint64_t reads_completed;
-	_Atomic uint64_t bytes_read;
-	_Atomic uint64_t writes_completed;
-	_Atomic uint64_t bytes_written;
-	_Atomic uint64_t flushes_completed;
-	_Atomic uint64_t discards_completed;
-	_Atomic uint64_t bytes_discarded;
-	_Atomic uint64_t write_zeroes_completed;
-	_Atomic uint64_t bytes_zeroed;
+	alignas(VBLK_METRICS_ALIGN) struct vblk_metrics_completed completed; /* without a shard */
 	_Atomic uint64_t throttled;
 	_Atomic uint64_t io_errors;
 	_Atomic uint64_t invalid_avail_idx;
@@ -65,6 +64,7 @@ struct vblk_metrics_cells {
 struct vblk_metrics_shard {
 	struct vblk_metrics_shard *next; /* constant */
 	atomic_bool joined;
+	struct vblk_metrics_completed completed;
 	struct vblk_metrics_cells latency[VBLK_METRICS_OPS][VBLK_METRICS_PHASES];
 	struct vblk_metrics_cells request_bytes[VBLK_METRICS_OPS];
 	struct vblk_metrics_cells depth;
@@ -76,37 +76,6 @@ VBLK_MUST_USE int vblk_metrics_create(struct vblk_metrics **metrics);
 static inline void vblk_metrics_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-/* An IN request succeeded; `bytes` came from the backing, which may be none. */
-static inline void vblk_metrics_add_read(struct vblk_metrics *metrics, uint64_t bytes)
-{
-	vblk_metrics_count(&metrics->reads_completed, 1);
-	vblk_metrics_count(&metrics->bytes_read, bytes);
-}
-
-/* An OUT request was written in full, all of its `bytes`, which may be none. */
-static inline void vblk_metrics_add_write(struct vblk_metrics *metrics, uint64_t bytes)
-{
-	vblk_metrics_count(&metrics->writes_completed, 1);
-	vblk_metrics_count(&metrics->bytes_written, bytes);
-}
-
-static inline void vblk_metrics_add_flush(struct vblk_metrics *metrics)
-{
-	vblk_metrics_count(&metrics->flushes_completed, 1);
-}
-
-static inline void vblk_metrics_add_discard(struct vblk_metrics *metrics, uint64_t bytes)
-{
-	vblk_metrics_count(&metrics->discards_completed, 1);
-	vblk_metrics_count(&metrics->bytes_discarded, bytes);
-}
-
-static inline void vblk_metrics_add_write_zeroes(struct vblk_metrics *metrics, uint64_t bytes)
-{
-	vblk_metrics_count(&metrics->write_zeroes_completed, 1);
-	vblk_metrics_count(&metrics->bytes_zeroed, bytes);
 }
 
 /* A request was refused for lack of tokens, for the first time or again. */
@@ -164,6 +133,23 @@ static inline void vblk_metrics_step(_Atomic uint64_t *cell, uint64_t n)
 {
 	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
 			      memory_order_relaxed);
+}
+
+/*
+ * A request succeeded. `bytes` are those that came from the backing (they may be none), that were
+ * written, or that the ranges have; of a flush, none. Without a shard any thread may.
+ */
+static inline void vblk_metrics_add_completed(struct vblk_metrics *metrics,
+					      struct vblk_metrics_shard *shard,
+					      enum vblk_metrics_op op, uint64_t bytes)
+{
+	if (shard) {
+		vblk_metrics_step(&shard->completed.requests[op], 1);
+		vblk_metrics_step(&shard->completed.bytes[op], bytes);
+	} else {
+		vblk_metrics_count(&metrics->completed.requests[op], 1);
+		vblk_metrics_count(&metrics->completed.bytes[op], bytes);
+	}
 }
 
 static inline void vblk_metrics_cells_add(struct vblk_metrics_cells *cells, uint64_t value)

@@ -123,6 +123,7 @@ void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *
 	vblk_memory_view_init(&queue->view, memory);
 	window_open(&queue->avail, &queue->view, layout->avail, used_event_offset(queue) + 2);
 	window_open(&queue->used, &queue->view, layout->used, avail_event_offset(queue) + 2);
+	vblk_table_open(&queue->desc, &queue->view, layout->desc, layout->size);
 }
 
 int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx)
@@ -241,19 +242,36 @@ void vblk_queue_undo_pop(struct vblk_queue *queue, uint16_t head)
 	queue->next_avail--;
 }
 
-int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length)
+/* Stores a used element that does not lie in one piece, or not where the ring begins. */
+VBLK_NEVER_INLINE int store_used_by_map(struct vblk_queue *queue, uint64_t slot, uint16_t head,
+					uint32_t length)
+{
+	if (store32(queue, &queue->used, slot, head) < 0)
+		return -EFAULT;
+	return store32(queue, &queue->used, slot + 4, length);
+}
+
+VBLK_ALWAYS_INLINE int store_used(struct vblk_queue *queue, uint16_t head, uint32_t length)
 {
 	uint64_t slot = used_slot(queue, queue->next_used);
+	uint32_t *at;
 
+	if (__builtin_expect(slot + USED_ELEM > queue->used.length, false))
+		return store_used_by_map(queue, slot, head, length);
+	at = (uint32_t *)(void *)(queue->used.host + slot);
+	__atomic_store_n(&at[0], htole32(head), __ATOMIC_RELAXED);
+	__atomic_store_n(&at[1], htole32(length), __ATOMIC_RELAXED);
+	vblk_dirty_mark(queue->view.dirty, queue->used.address + slot, USED_ELEM);
+	return 0;
+}
+
+int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length)
+{
 	if (head >= queue->layout.size)
 		return -ERANGE;
 	set_in_flight(queue, head, false);
-	if (store32(queue, &queue->used, slot, head) < 0 ||
-	    store32(queue, &queue->used, slot + 4, length) < 0)
-		return -EFAULT;
-	if (vblk_memory_view_has_failed(&queue->view))
-		return -EFAULT;
-	if (store16(queue, &queue->used, USED_IDX, (uint16_t)(queue->next_used + 1)) < 0)
+	if (store_used(queue, head, length) < 0 || vblk_memory_view_has_failed(&queue->view) ||
+	    store16(queue, &queue->used, USED_IDX, (uint16_t)(queue->next_used + 1)) < 0)
 		return -EFAULT;
 	queue->next_used++;
 	queue->num_added++;

@@ -110,6 +110,33 @@ struct vblk_queue_window {
 	uint64_t length;
 };
 
+/*
+ * A table of descriptors. The usual one lies in one region of guest memory, and is then read
+ * without a look at the map for each descriptor.
+ */
+struct vblk_table {
+	uint64_t address;
+	const uint64_t *host; /* two words for each; NULL: by way of the map */
+	uint32_t size;
+};
+
+/* Finds the table in guest memory. It may lie there in part, or not at all. */
+static inline void vblk_table_open(struct vblk_table *table, struct vblk_memory_view *view,
+				   uint64_t address, uint32_t size)
+{
+	uint64_t length = (uint64_t)size * sizeof(struct vring_desc);
+	uint64_t piece;
+	const void *host;
+
+	*table = (struct vblk_table){ .address = address, .size = size };
+	if (size == 0 || address % sizeof(struct vring_desc) != 0 ||
+	    length - 1 > UINT64_MAX - address)
+		return;
+	host = vblk_memory_view_at(view, address, length, &piece);
+	if (piece == length)
+		table->host = host;
+}
+
 struct vblk_queue {
 	struct vblk_queue_layout layout;
 	bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */
@@ -119,6 +146,7 @@ struct vblk_queue {
 	struct vblk_memory_view view;
 	struct vblk_queue_window avail;
 	struct vblk_queue_window used;
+	struct vblk_table desc;
 	uint64_t in_flight[VBLK_QUEUE_SIZE_MAX / 64]; /* heads taken and not yet given back */
 	uint16_t taken[VBLK_QUEUE_SIZE_MAX]; /* the last heads, by their indices modulo the size */
 };

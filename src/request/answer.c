@@ -72,6 +72,14 @@ enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_reque
 	return VBLK_STEP_SERVED;
 }
 
+/* Who made an answer: a gate, by what it refused, or a handler. */
+static const char *made_by(const struct vblk_request *request, const struct vblk_verdict *verdict)
+{
+	if (!verdict)
+		return vblk_io_name(request);
+	return verdict->reason ? verdict->reason : "classification";
+}
+
 /* A request whose answer is written and which the driver will never find in the used ring. */
 static enum vblk_step unpublished(struct vblk_drain *drain, uint16_t head, int error,
 				  const char *by)
@@ -105,28 +113,29 @@ static int push(struct vblk_drain *drain, uint16_t head, uint32_t used_len)
 }
 
 /*
- * Writes the status byte and the used element. The lease is held. `by` says who made the answer:
- * a gate, by what it refused, or a handler.
+ * Writes the status byte and the used element. The lease is held. The verdict is that of a gate;
+ * NULL: the request was carried out.
  */
-static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_request *request,
-			      struct vblk_answer answer, const char *by)
+static inline enum vblk_step publish(struct vblk_drain *drain, const struct vblk_request *request,
+				     const struct vblk_answer *answer,
+				     const struct vblk_verdict *verdict)
 {
 	int ret;
 
-	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, answer.status);
+	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, answer->status);
 	if (ret < 0) {
 		vblk_lease_release(&drain->lease);
-		vblk_io_log(&drain->io, request, &answer);
+		vblk_io_log(&drain->io, request, answer);
 		return vblk_drain_drop(drain, request, VBLK_ERROR_STATUS,
 				       "status byte is not in guest memory");
 	}
-	ret = push(drain, request->head, answer.used_len);
+	ret = push(drain, request->head, answer->used_len);
 	vblk_lease_release(&drain->lease);
-	vblk_io_log(&drain->io, request, &answer);
+	vblk_io_log(&drain->io, request, answer);
 	if (ret < 0 && vblk_drain_is_cut_off(drain))
 		return VBLK_STEP_BROKEN;
 	if (ret < 0)
-		return unpublished(drain, request->head, ret, by);
+		return unpublished(drain, request->head, ret, made_by(request, verdict));
 	drain->batch.published++;
 	vblk_timing_done(&drain->timing);
 	return VBLK_STEP_SERVED;
@@ -135,41 +144,36 @@ static enum vblk_step publish(struct vblk_drain *drain, const struct vblk_reques
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict)
 {
+	const struct vblk_answer answer = { .status = verdict->status, .used_len = 1 };
+
 	if (verdict->reason || verdict->status == VIRTIO_BLK_S_UNSUPP)
 		vblk_metrics_add_error(drain->config.disk->metrics, verdict->error);
 	if (verdict->reason) {
 		vblk_drain_warn_limited(drain, verdict->reason,
 					VBLK_FIELD_UINT("head", request->head));
 	} else if (verdict->status == VIRTIO_BLK_S_OK) {
-		vblk_metrics_add_flush(drain->config.disk->metrics);
+		vblk_metrics_add_completed(drain->config.disk->metrics, drain->timing.shard,
+					   VBLK_OP_FLUSH, 0);
 	}
 	if (!vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
-	return publish(drain, request,
-		       (struct vblk_answer){ .status = verdict->status, .used_len = 1 },
-		       verdict->reason ? verdict->reason : "classification");
-}
-
-static enum vblk_step conclude(struct vblk_drain *drain, struct vblk_flight *flight)
-{
-	const struct vblk_request *request = &flight->request;
-	const unsigned before = drain->batch.published;
-	struct vblk_answer answer;
-	enum vblk_step step;
-
-	if (drain->poisoned || !vblk_drain_hold(drain))
-		return VBLK_STEP_BROKEN;
-	answer = vblk_io_complete(&drain->io, request, &flight->transfer);
-	step = publish(drain, request, answer, vblk_io_name(request));
-	if (drain->batch.published != before)
-		vblk_timing_served(&drain->timing, request, flight->since_ns, answer.status);
-	return step;
+	return publish(drain, request, &answer, verdict);
 }
 
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
 {
-	enum vblk_step step = conclude(drain, flight);
+	const struct vblk_request *request = &flight->request;
+	const unsigned before = drain->batch.published;
+	enum vblk_step step = VBLK_STEP_BROKEN;
+	struct vblk_answer answer;
 
+	if (!drain->poisoned && vblk_drain_hold(drain)) {
+		answer = vblk_io_complete(&drain->io, request, &flight->transfer);
+		step = publish(drain, request, &answer, NULL);
+		if (drain->batch.published != before)
+			vblk_timing_served(&drain->timing, request, flight->since_ns,
+					   answer.status);
+	}
 	vblk_label_clear(&flight->label);
 	return step;
 }

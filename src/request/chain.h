@@ -24,10 +24,10 @@ struct vblk_chain {
 };
 
 /*
- * Reads the chain that starts at `head` in the table at `table` of `size` descriptors. A head
- * outside the table gives a chain of no descriptors.
+ * Reads the chain that starts at `head` in a table. A head outside the table gives a chain of no
+ * descriptors.
  */
-void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view, uint64_t table,
-		     uint16_t size, uint16_t head);
+void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
+		     const struct vblk_table *table, uint16_t head);
 
 #endif

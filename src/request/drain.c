@@ -46,6 +46,7 @@ void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *c
 	drain->adopted_next = 0;
 	memset(drain->dropped, 0, sizeof(drain->dropped));
 	drain->io.disk = disk;
+	drain->io.shard = drain->timing.shard;
 	drain->io.stable_writes = config->stable_writes;
 	drain->io.view = &drain->queue.view;
 	drain->io.lease = &drain->lease;
@@ -244,8 +245,7 @@ static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *fl
 	const struct vblk_request *request = &flight->request;
 
 	vblk_label_set(&flight->label, request->head, request->type, request->sector,
-		       request->range_count ? vblk_request_range_bytes(request) : request->data_len,
-		       flight->since_ns);
+		       vblk_request_bytes(request), flight->since_ns);
 	if (vblk_flight_start(&drain->io, flight))
 		return fly(drain, flight);
 	return vblk_drain_conclude(drain, flight);
@@ -259,7 +259,7 @@ static enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *f
 	struct vblk_verdict verdict;
 
 	vblk_timing_take(&drain->timing);
-	vblk_chain_walk(&drain->chain, &queue->view, queue->layout.desc, queue->layout.size, head);
+	vblk_chain_walk(&drain->chain, &queue->view, &queue->desc, head);
 	verdict = vblk_request_parse(&flight->request, &drain->chain, &queue->view,
 				     &drain->config.rules);
 	if (vblk_drain_is_cut_off(drain))

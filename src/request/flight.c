@@ -137,6 +137,12 @@ static enum moved take_move(struct vblk_flight *flight, ssize_t result)
 {
 	struct vblk_iovecs *iovecs = &flight->iovecs;
 
+	/* The usual call: all that is left, at once. */
+	if (result == flight->request.data_len - flight->transfer.done &&
+	    (uint64_t)result == iovecs->bytes) {
+		flight->transfer.done = flight->request.data_len;
+		return MOVED_ALL;
+	}
 	if (is_interrupted(flight, result))
 		return MOVED_SOME;
 	if (result == 0)

@@ -52,11 +52,9 @@ static struct vblk_answer answer_error(struct vblk_io *io, enum vblk_metrics_err
 	return (struct vblk_answer){ VIRTIO_BLK_S_IOERR, 1, error, what };
 }
 
-void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
-		 const struct vblk_answer *answer)
+void vblk_io_log_error(const struct vblk_io *io, const struct vblk_request *request,
+		       const struct vblk_answer *answer)
 {
-	if (answer->error == 0)
-		return;
 	vblk_log_emit_limited(
 		&io->disk->log, io->log_limit, vblk_clock_now(&io->disk->clock), VBLK_LOG_WARN,
 		answer->what, VBLK_FIELD_UINT("instance", io->disk->instance),
@@ -64,6 +62,11 @@ void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
 		VBLK_FIELD_UINT("type", request->type), VBLK_FIELD_UINT("sector", request->sector),
 		VBLK_FIELD_UINT("bytes", request->data_len),
 		VBLK_FIELD_INT("error", answer->error));
+}
+
+static void add_completed(const struct vblk_io *io, enum vblk_metrics_op op, uint64_t bytes)
+{
+	vblk_metrics_add_completed(io->disk->metrics, io->shard, op, bytes);
 }
 
 struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
@@ -77,20 +80,20 @@ struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_reques
 				    transfer->what);
 	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
-		vblk_metrics_add_read(io->disk->metrics, transfer->done);
+		add_completed(io, VBLK_OP_READ, transfer->done);
 		used_len += request->data_len;
 		break;
 	case VIRTIO_BLK_T_OUT:
-		vblk_metrics_add_write(io->disk->metrics, request->data_len);
+		add_completed(io, VBLK_OP_WRITE, request->data_len);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		vblk_metrics_add_flush(io->disk->metrics);
+		add_completed(io, VBLK_OP_FLUSH, 0);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
-		vblk_metrics_add_discard(io->disk->metrics, vblk_request_range_bytes(request));
+		add_completed(io, VBLK_OP_DISCARD, vblk_request_range_bytes(request));
 		break;
 	case VIRTIO_BLK_T_WRITE_ZEROES:
-		vblk_metrics_add_write_zeroes(io->disk->metrics, vblk_request_range_bytes(request));
+		add_completed(io, VBLK_OP_WRITE_ZEROES, vblk_request_range_bytes(request));
 		break;
 	default:
 		ret = write_serial(io, request);

@@ -20,8 +20,11 @@
 /* How many zero bytes are stored in one hold of the lease: some ten microseconds' worth. */
 #define VBLK_ZERO_STEP_MAX (64u << 10)
 
+struct vblk_metrics_shard;
+
 struct vblk_io {
 	const struct vblk_disk *disk;
+	struct vblk_metrics_shard *shard; /* of its counters; NULL: none */
 	/*
 	 * The driver has no way to make its writes stable, so each of them is before it is answered
 	 * (specification 5.2.6.2).
@@ -54,11 +57,19 @@ struct vblk_answer {
 struct vblk_answer vblk_io_complete(struct vblk_io *io, const struct vblk_request *request,
 				    const struct vblk_transfer *transfer);
 
+/* As vblk_io_log, where something went wrong. */
+void vblk_io_log_error(const struct vblk_io *io, const struct vblk_request *request,
+		       const struct vblk_answer *answer);
+
 /*
  * Logs what went wrong, if anything did and the limit lets it. Not while the lease is held: a log
  * callback may take its time.
  */
-void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
-		 const struct vblk_answer *answer);
+static inline void vblk_io_log(const struct vblk_io *io, const struct vblk_request *request,
+			       const struct vblk_answer *answer)
+{
+	if (answer->error != 0)
+		vblk_io_log_error(io, request, answer);
+}
 
 #endif

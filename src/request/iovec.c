@@ -73,37 +73,10 @@ static int check_rest(struct vblk_iovecs *iovecs)
 	return ret;
 }
 
-/* The usual request: one segment, in one piece. */
-static bool start_simple(struct vblk_iovecs *iovecs)
-{
-	const struct vblk_segment *segment = &iovecs->request->segment[0];
-	uint64_t piece;
-	uint8_t *host;
-
-	if (iovecs->request->segment_count != 1 || segment->len > VBLK_IOVEC_BYTES_MAX ||
-	    segment->len - 1 > UINT64_MAX - segment->addr)
-		return false;
-	host = vblk_memory_view_at(iovecs->view, segment->addr, segment->len, &piece);
-	if (piece != segment->len)
-		return false;
-	iovecs->segment = 1;
-	iovecs->offset = 0;
-	iovecs->first = 0;
-	iovecs->count = 1;
-	iovecs->bytes = piece;
-	iovecs->vec[0] = (struct iovec){ host, piece };
-	return true;
-}
-
-int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *request,
-		      struct vblk_memory_view *view)
+int vblk_iovecs_start_window(struct vblk_iovecs *iovecs)
 {
 	int ret;
 
-	iovecs->request = request;
-	iovecs->view = view;
-	if (start_simple(iovecs))
-		return 0;
 	iovecs->segment = 0;
 	iovecs->offset = 0;
 	ret = refill(iovecs);

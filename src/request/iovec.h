@@ -33,12 +33,43 @@ struct vblk_iovecs {
 	struct iovec vec[VBLK_IOVEC_MAX];
 };
 
+/* The usual request: one segment, in one piece. Whether it is such a one. */
+static inline bool vblk_iovecs_start_whole(struct vblk_iovecs *iovecs)
+{
+	const struct vblk_segment *segment = &iovecs->request->segment[0];
+	uint64_t piece;
+	uint8_t *host;
+
+	if (iovecs->request->segment_count != 1 || segment->len > VBLK_IOVEC_BYTES_MAX ||
+	    segment->len - 1 > UINT64_MAX - segment->addr)
+		return false;
+	host = vblk_memory_view_at(iovecs->view, segment->addr, segment->len, &piece);
+	if (piece != segment->len)
+		return false;
+	iovecs->segment = 1;
+	iovecs->offset = 0;
+	iovecs->first = 0;
+	iovecs->count = 1;
+	iovecs->bytes = piece;
+	iovecs->vec[0] = (struct iovec){ host, piece };
+	return true;
+}
+
+/* As vblk_iovecs_start for any other. */
+VBLK_MUST_USE int vblk_iovecs_start_window(struct vblk_iovecs *iovecs);
+
 /*
  * Starts on the data of a request and fills the window. Nothing is left to fail later: returns
  * -EFAULT if any byte of the data, in the window or behind it, is not in guest memory, else 0.
  */
-VBLK_MUST_USE int vblk_iovecs_start(struct vblk_iovecs *iovecs, const struct vblk_request *request,
-				    struct vblk_memory_view *view);
+VBLK_MUST_USE static inline int vblk_iovecs_start(struct vblk_iovecs *iovecs,
+						  const struct vblk_request *request,
+						  struct vblk_memory_view *view)
+{
+	iovecs->request = request;
+	iovecs->view = view;
+	return vblk_iovecs_start_whole(iovecs) ? 0 : vblk_iovecs_start_window(iovecs);
+}
 
 /*
  * Takes `done` bytes (at most iovecs->bytes) off the front, empty vectors there included, and

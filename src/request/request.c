@@ -122,34 +122,51 @@ struct data {
 	uint32_t writable;
 };
 
-static struct data collect_data(struct vblk_request *request, const struct vblk_chain *chain,
-				struct cut cut)
+/* Adds what is left of a descriptor to the data: `len` bytes, `skip` behind its beginning. */
+static inline void add_data(struct vblk_request *request, struct data *data,
+			    const struct vblk_desc *desc, uint32_t skip, uint32_t len)
+{
+	struct vblk_segment *segment = &request->segment[request->segment_count];
+
+	if (len == 0)
+		return;
+	if (len > VBLK_SIZE_MAX)
+		data->wrong = "descriptor is longer than size_max";
+	else if (!vblk_add_u64(desc->addr, skip, &segment->addr))
+		data->wrong = "data is past the end of the address space";
+	segment->len = len;
+	request->segment_count++;
+	request->data_len += len;
+	if (is_writable(desc))
+		data->writable += len;
+	else
+		data->readable += len;
+}
+
+/* Header, one piece of data and status byte in a descriptor each, as most requests are laid out. */
+static inline bool is_plain(const struct vblk_chain *chain, struct cut cut)
+{
+	return chain->count == 3 && cut.index == 0 && chain->desc[0].len == cut.offset &&
+	       chain->desc[2].len == 1;
+}
+
+static inline struct data collect_data(struct vblk_request *request, const struct vblk_chain *chain,
+				       struct cut cut)
 {
 	struct data data = { NULL, 0, 0 };
 
 	request->segment_count = 0;
 	request->data_len = 0;
-	for (uint16_t i = cut.index; i < chain->count; i++) {
+	if (is_plain(chain, cut)) {
+		add_data(request, &data, &chain->desc[1], 0, chain->desc[1].len);
+		return data;
+	}
+	for (uint16_t i = cut.index; i < chain->count && !data.wrong; i++) {
 		const struct vblk_desc *desc = &chain->desc[i];
 		uint32_t skip = i == cut.index ? cut.offset : 0;
-		uint32_t len = desc->len - skip - (i == chain->count - 1 ? 1 : 0);
-		struct vblk_segment *segment = &request->segment[request->segment_count];
 
-		if (len == 0)
-			continue;
-		if (len > VBLK_SIZE_MAX)
-			data.wrong = "descriptor is longer than size_max";
-		else if (!vblk_add_u64(desc->addr, skip, &segment->addr))
-			data.wrong = "data is past the end of the address space";
-		if (data.wrong)
-			return data;
-		segment->len = len;
-		request->segment_count++;
-		request->data_len += len;
-		if (is_writable(desc))
-			data.writable += len;
-		else
-			data.readable += len;
+		add_data(request, &data, desc, skip,
+			 desc->len - skip - (i == chain->count - 1 ? 1 : 0));
 	}
 	return data;
 }
@@ -261,24 +278,6 @@ static struct vblk_verdict read_ranges(struct vblk_request *request, struct vblk
 	return verdict;
 }
 
-enum vblk_metrics_op vblk_request_op(const struct vblk_request *request)
-{
-	switch (request->type) {
-	case VIRTIO_BLK_T_IN:
-		return VBLK_OP_READ;
-	case VIRTIO_BLK_T_OUT:
-		return VBLK_OP_WRITE;
-	case VIRTIO_BLK_T_FLUSH:
-		return VBLK_OP_FLUSH;
-	case VIRTIO_BLK_T_DISCARD:
-		return VBLK_OP_DISCARD;
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return VBLK_OP_WRITE_ZEROES;
-	default:
-		return VBLK_OP_GET_ID;
-	}
-}
-
 uint64_t vblk_request_range_bytes(const struct vblk_request *request)
 {
 	uint64_t sectors = 0;
@@ -286,18 +285,6 @@ uint64_t vblk_request_range_bytes(const struct vblk_request *request)
 	for (uint16_t i = 0; i < request->range_count; i++)
 		sectors += request->range[i].sectors;
 	return sectors * VBLK_SECTOR_SIZE;
-}
-
-uint64_t vblk_request_cost(const struct vblk_request *request)
-{
-	switch (request->type) {
-	case VIRTIO_BLK_T_DISCARD: /* data names what costs nothing */
-		return 0;
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return vblk_request_range_bytes(request);
-	default:
-		return request->data_len;
-	}
 }
 
 struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,

@@ -10,6 +10,7 @@
 #ifndef VBLK_REQUEST_REQUEST_H
 #define VBLK_REQUEST_REQUEST_H
 
+#include <linux/virtio_blk.h>
 #include <vblk/metrics.h>
 
 #include "request/chain.h"
@@ -80,13 +81,39 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 				       struct vblk_memory_view *view,
 				       const struct vblk_request_rules *rules);
 
-/* What a request of a type that somebody knows is counted as. */
-enum vblk_metrics_op vblk_request_op(const struct vblk_request *request);
-
 /* The bytes of all ranges of a DISCARD or WRITE_ZEROES. */
 uint64_t vblk_request_range_bytes(const struct vblk_request *request);
 
+/* What a request of a type that somebody knows is counted as. */
+static inline enum vblk_metrics_op vblk_request_op(const struct vblk_request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		return VBLK_OP_READ;
+	case VIRTIO_BLK_T_OUT:
+		return VBLK_OP_WRITE;
+	case VIRTIO_BLK_T_FLUSH:
+		return VBLK_OP_FLUSH;
+	case VIRTIO_BLK_T_DISCARD:
+		return VBLK_OP_DISCARD;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return VBLK_OP_WRITE_ZEROES;
+	default:
+		return VBLK_OP_GET_ID;
+	}
+}
+
+/* The bytes that a request is about: its ranges, or its data. */
+static inline uint64_t vblk_request_bytes(const struct vblk_request *request)
+{
+	return request->range_count ? vblk_request_range_bytes(request) : request->data_len;
+}
+
 /* The bytes that a request costs: those it moves, and those it makes zero. */
-uint64_t vblk_request_cost(const struct vblk_request *request);
+static inline uint64_t vblk_request_cost(const struct vblk_request *request)
+{
+	/* The data of a discard names what costs nothing. */
+	return request->type == VIRTIO_BLK_T_DISCARD ? 0 : vblk_request_bytes(request);
+}
 
 #endif

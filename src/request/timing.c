@@ -8,27 +8,16 @@ void vblk_timing_init(struct vblk_timing *timing, struct vblk_disk *disk, uint32
 {
 	*timing = (struct vblk_timing){
 		.shard = vblk_metrics_join(disk->metrics),
-		.clock = &disk->clock,
 		.instance = disk->instance,
 		.index = index,
 	};
+	vblk_stopwatch_init(&timing->watch, &disk->clock);
 }
 
 void vblk_timing_destroy(struct vblk_timing *timing)
 {
 	vblk_metrics_leave(timing->shard);
 	timing->shard = NULL;
-}
-
-void vblk_timing_begin(struct vblk_timing *timing)
-{
-	timing->taken = 0;
-}
-
-void vblk_timing_take(struct vblk_timing *timing)
-{
-	if (timing->taken++ == 0)
-		timing->begun_ns = timing->edge_ns = vblk_clock_now(timing->clock);
 }
 
 static void record_queued(struct vblk_timing *timing, const struct vblk_request *request)
@@ -67,21 +56,10 @@ uint64_t vblk_timing_pass(struct vblk_timing *timing, const struct vblk_request 
 	return timing->edge_ns;
 }
 
-void vblk_timing_done(struct vblk_timing *timing)
-{
-	if (!timing->is_now)
-		timing->edge_ns = vblk_clock_now(timing->clock);
-}
-
 void vblk_timing_landed(struct vblk_timing *timing)
 {
 	vblk_timing_done(timing);
 	timing->is_now = true;
-}
-
-void vblk_timing_pass_time(struct vblk_timing *timing)
-{
-	timing->is_now = false;
 }
 
 void vblk_timing_served(struct vblk_timing *timing, const struct vblk_request *request,
@@ -91,14 +69,7 @@ void vblk_timing_served(struct vblk_timing *timing, const struct vblk_request *r
 	const uint64_t ns = timing->edge_ns - since_ns;
 
 	vblk_metrics_record(timing->shard, op, VBLK_PHASE_SERVED, ns);
-	vblk_metrics_record_bytes(timing->shard, op,
-				  request->range_count ? vblk_request_range_bytes(request)
-						       : request->data_len);
+	vblk_metrics_record_bytes(timing->shard, op, vblk_request_bytes(request));
 	VBLK_PROBE_COMPLETE(timing->instance, timing->index, request->head, request->type, status,
 			    ns);
-}
-
-void vblk_timing_end(struct vblk_timing *timing)
-{
-	vblk_metrics_record_depth(timing->shard, timing->taken);
 }

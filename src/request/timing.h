@@ -3,9 +3,10 @@
  * The time that requests take, seen from the drain of one queue: which moments there are, what is
  * recorded of them (vblk/metrics.h), and the probes that tell a tracer (metrics/probes.h).
  *
- * Reading the clock is what costs here, so a moment is shared wherever one ends what another
- * begins: the clock is read when a look at the queue takes its first chain, and when a chain is
- * done with. The next one is taken at that same moment. Looking at an empty queue reads nothing.
+ * Asking for the time (base/stopwatch.h) is what costs here, so a moment is shared wherever one
+ * ends what another begins: it is asked for when a look at the queue takes its first chain, and
+ * when a chain is done with. The next one is taken at that same moment. Looking at an empty queue
+ * asks for nothing.
  * Where somebody else makes the calls, those that have landed together were done at one moment, and
  * those that are launched together begin at one: at most a batch of them too early.
  *
@@ -25,13 +26,14 @@
 #ifndef VBLK_REQUEST_TIMING_H
 #define VBLK_REQUEST_TIMING_H
 
+#include "base/stopwatch.h"
 #include "metrics/metrics.h"
 #include "request/disk.h"
 #include "request/request.h"
 
 struct vblk_timing {
 	struct vblk_metrics_shard *shard; /* NULL: there was no memory for one */
-	const struct vblk_clock *clock;
+	struct vblk_stopwatch watch;
 	uint32_t instance; /* name the queue in probes */
 	uint32_t index;
 	/* Of the look. */
@@ -48,22 +50,48 @@ struct vblk_timing {
 void vblk_timing_init(struct vblk_timing *timing, struct vblk_disk *disk, uint32_t index);
 void vblk_timing_destroy(struct vblk_timing *timing);
 
-void vblk_timing_begin(struct vblk_timing *timing);
-void vblk_timing_take(struct vblk_timing *timing);
+static inline void vblk_timing_begin(struct vblk_timing *timing)
+{
+	timing->taken = 0;
+}
+
+static inline void vblk_timing_take(struct vblk_timing *timing)
+{
+	if (timing->taken++ == 0)
+		timing->begun_ns = timing->edge_ns = vblk_stopwatch_now(&timing->watch);
+}
+
 /* The limits want `wait_ns` more. */
 void vblk_timing_refuse(struct vblk_timing *timing, const struct vblk_request *request,
 			uint64_t wait_ns);
+
 /* The request that waited was not passed, and left the queue all the same. */
 void vblk_timing_forget(struct vblk_timing *timing);
+
 /* Returns the moment, for vblk_timing_served. */
 uint64_t vblk_timing_pass(struct vblk_timing *timing, const struct vblk_request *request);
+
+static inline void vblk_timing_done(struct vblk_timing *timing)
+{
+	if (!timing->is_now)
+		timing->edge_ns = vblk_stopwatch_now(&timing->watch);
+}
+
 /* What was landed together was done at the moment of the first, until time passes again. */
 void vblk_timing_landed(struct vblk_timing *timing);
-void vblk_timing_pass_time(struct vblk_timing *timing);
-void vblk_timing_done(struct vblk_timing *timing);
+
+static inline void vblk_timing_pass_time(struct vblk_timing *timing)
+{
+	timing->is_now = false;
+}
+
 /* `since_ns` is when it was handed to the disk. Behind vblk_timing_done. */
 void vblk_timing_served(struct vblk_timing *timing, const struct vblk_request *request,
 			uint64_t since_ns, uint8_t status);
-void vblk_timing_end(struct vblk_timing *timing);
+
+static inline void vblk_timing_end(struct vblk_timing *timing)
+{
+	vblk_metrics_record_depth(timing->shard, timing->taken);
+}
 
 #endif

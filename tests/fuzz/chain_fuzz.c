@@ -328,12 +328,14 @@ static void take_apart(void)
 		.write_zeroes = run.rules.write_zeroes,
 	};
 	struct vblk_verdict verdict;
+	struct vblk_table table;
 
 	vblk_memory_view_init(&run.view, arena_memory());
 	/* What the parts leave unset must not look as if it had been set. */
 	memset(run.chain, 0xa5, sizeof(*run.chain));
 	memset(run.request, 0xa5, sizeof(*run.request));
-	vblk_chain_walk(run.chain, &run.view, run.driver.desc, run.driver.size, run.head);
+	vblk_table_open(&table, &run.view, run.driver.desc, run.driver.size);
+	vblk_chain_walk(run.chain, &run.view, &table, run.head);
 	oracle_walk(&run.want_chain, MODEL, run.driver.desc, run.driver.size, run.head);
 	expect_chain();
 	verdict = vblk_request_parse(run.request, run.chain, &run.view, &rules);

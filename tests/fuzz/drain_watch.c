@@ -188,7 +188,7 @@ static bool is_sound(const struct oracle_request *request)
 }
 
 WRAP(void, vblk_chain_walk,
-     (struct vblk_chain * chain, struct vblk_memory_view *view, uint64_t table, uint16_t count,
+     (struct vblk_chain * chain, struct vblk_memory_view *view, const struct vblk_table *table,
       uint16_t head))
 {
 	const struct vblk_request_rules *rules = &watch.drain->config.rules;
@@ -196,7 +196,7 @@ WRAP(void, vblk_chain_walk,
 	static struct oracle_chain walked;
 	static struct oracle_request request;
 
-	oracle_walk(&walked, REAL, table, count, head);
+	oracle_walk(&walked, REAL, table->address, table->size, head);
 	oracle_judge(&request, &walked, REAL, &same);
 	FUZZ_TRACE("        head %u: %u descriptors, type %u, sector 0x%llx, %llu bytes, gate %u",
 		   head, walked.count, request.type, (unsigned long long)request.sector,
@@ -210,7 +210,7 @@ WRAP(void, vblk_chain_walk,
 		taken[head].sound = is_sound(&request);
 		taken[head].walked = true;
 	}
-	__real_vblk_chain_walk(chain, view, table, count, head);
+	__real_vblk_chain_walk(chain, view, table, head);
 }
 
 /* --- Answers --- */

@@ -40,10 +40,12 @@ static void put_row(const struct ram *ram, uint64_t table, uint32_t count, uint6
 static struct vblk_chain walk(struct ram *ram, uint64_t table, uint16_t size, uint16_t head)
 {
 	struct vblk_chain chain;
+	struct vblk_table opened;
 
 	for (size_t i = 0; i < sizeof(chain); i++)
 		((uint8_t *)&chain)[i] = 0xee;
-	vblk_chain_walk(&chain, &ram->view, table, size, head);
+	vblk_table_open(&opened, &ram->view, table, size);
+	vblk_chain_walk(&chain, &ram->view, &opened, head);
 	assert_int_equal(chain.head, head);
 	return chain;
 }

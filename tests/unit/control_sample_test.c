@@ -97,7 +97,7 @@ static void rates_are_those_of_the_interval(void **state)
 	for (unsigned i = 0; i < 1000; i++)
 		vblk_metrics_record(rig->shard, VBLK_OP_READ, VBLK_PHASE_SERVED,
 				    i % 2 ? 10 : 1000000);
-	vblk_metrics_add_read(rig->metrics, 1 << 20);
+	vblk_metrics_add_completed(rig->metrics, NULL, VBLK_OP_READ, 1 << 20);
 	look(rig, VBLK_NSEC_PER_SEC);
 	for (unsigned i = 0; i < 98; i++)
 		vblk_metrics_record(rig->shard, VBLK_OP_READ, VBLK_PHASE_SERVED, 10);
@@ -106,8 +106,8 @@ static void rates_are_those_of_the_interval(void **state)
 	vblk_metrics_record(rig->shard, VBLK_OP_WRITE, VBLK_PHASE_THROTTLED, 5000);
 	vblk_metrics_record_depth(rig->shard, 3);
 	vblk_metrics_record_depth(rig->shard, 5);
-	vblk_metrics_add_read(rig->metrics, 4096);
-	vblk_metrics_add_write(rig->metrics, 2048);
+	vblk_metrics_add_completed(rig->metrics, NULL, VBLK_OP_READ, 4096);
+	vblk_metrics_add_completed(rig->metrics, NULL, VBLK_OP_WRITE, 2048);
 	vblk_metrics_add_error(rig->metrics, VBLK_ERROR_IO);
 	look(rig, 3 * VBLK_NSEC_PER_SEC);
 	cmd_rates_between(&rig->before, &rig->now, &rig->rates);
@@ -137,7 +137,7 @@ static void a_restart_is_seen(void **state)
 	struct cmd_sample *old = calloc(1, sizeof(*old));
 
 	vblk_metrics_record(rig->shard, VBLK_OP_READ, VBLK_PHASE_SERVED, 7);
-	vblk_metrics_add_read(rig->metrics, 512);
+	vblk_metrics_add_completed(rig->metrics, NULL, VBLK_OP_READ, 512);
 	look(rig, 2 * VBLK_NSEC_PER_SEC);
 	*old = rig->now;
 	old->at_ns = VBLK_NSEC_PER_SEC;

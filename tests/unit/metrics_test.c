@@ -64,36 +64,36 @@ static void c01_default_all_zero(void **state)
 
 static void c02_record_read_pairs_count_and_bytes(void **state)
 {
-	vblk_metrics_add_read(*state, 512);
-	vblk_metrics_add_read(*state, 4096);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_READ, 512);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_READ, 4096);
 	ASSERT_COUNTERS(*state, .reads_completed = 2, .bytes_read = 4608);
 }
 
 static void c03_record_read_of_nothing_counts(void **state)
 {
-	vblk_metrics_add_read(*state, 0);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_READ, 0);
 	ASSERT_COUNTERS(*state, .reads_completed = 1);
 }
 
 static void c04_record_write_pairs_count_and_bytes(void **state)
 {
-	vblk_metrics_add_write(*state, 1024);
-	vblk_metrics_add_write(*state, 1ull << 40);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_WRITE, 1024);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_WRITE, 1ull << 40);
 	ASSERT_COUNTERS(*state, .writes_completed = 2, .bytes_written = (1ull << 40) + 1024);
 }
 
 static void c05_record_write_of_nothing_counts(void **state)
 {
-	vblk_metrics_add_write(*state, 0);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_WRITE, 0);
 	ASSERT_COUNTERS(*state, .writes_completed = 1);
 }
 
 static void c06_record_flush_touches_only_flushes(void **state)
 {
-	vblk_metrics_add_flush(*state);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_FLUSH, 0);
 	ASSERT_COUNTERS(*state, .flushes_completed = 1);
-	vblk_metrics_add_discard(*state, 4096);
-	vblk_metrics_add_write_zeroes(*state, 512);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_DISCARD, 4096);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_WRITE_ZEROES, 512);
 	ASSERT_COUNTERS(*state, .flushes_completed = 1, .discards_completed = 1,
 			.bytes_discarded = 4096, .write_zeroes_completed = 1, .bytes_zeroed = 512);
 }
@@ -171,19 +171,28 @@ static void add_invalid_avail_idx(struct vblk_metrics *metrics)
 	vblk_metrics_add_error(metrics, VBLK_ERROR_AVAIL_INDEX);
 }
 
+static void add_flush(struct vblk_metrics *metrics)
+{
+	vblk_metrics_add_completed(metrics, NULL, VBLK_OP_FLUSH, 0);
+}
+
 /* A different number in each counter, so that two that are swapped show. */
 static void c14_snapshot_captures_each_field(void **state)
 {
 	static void (*const record[])(struct vblk_metrics *) = {
-		vblk_metrics_add_flush,	  vblk_metrics_add_throttled,	 add_io_error,
-		add_invalid_avail_idx,	  vblk_metrics_add_notification, vblk_metrics_add_interrupt,
+		add_flush,
+		vblk_metrics_add_throttled,
+		add_io_error,
+		add_invalid_avail_idx,
+		vblk_metrics_add_notification,
+		vblk_metrics_add_interrupt,
 		vblk_metrics_stalled_inc,
 	};
 
 	for (int i = 0; i < 2; i++)
-		vblk_metrics_add_read(*state, 1000);
+		vblk_metrics_add_completed(*state, NULL, VBLK_OP_READ, 1000);
 	for (int i = 0; i < 3; i++)
-		vblk_metrics_add_write(*state, 1000);
+		vblk_metrics_add_completed(*state, NULL, VBLK_OP_WRITE, 1000);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(record); i++) {
 		for (size_t n = 0; n < 4 + i; n++)
 			record[i](*state);
@@ -192,6 +201,26 @@ static void c14_snapshot_captures_each_field(void **state)
 			.bytes_written = 3000, .flushes_completed = 4, .throttled = 5,
 			.io_errors = 6, .invalid_avail_idx = 7, .notifications = 8, .interrupts = 9,
 			.throttled_now = 10);
+}
+
+/* Of all who have or had a shard, and of who has none; a shard that was left goes on. */
+static void completed_of_all_shards_count(void **state)
+{
+	struct vblk_metrics_shard *one = vblk_metrics_join(*state);
+	struct vblk_metrics_shard *other = vblk_metrics_join(*state);
+
+	assert_ptr_not_equal(one, other);
+	vblk_metrics_add_completed(*state, one, VBLK_OP_READ, 512);
+	vblk_metrics_add_completed(*state, other, VBLK_OP_READ, 1024);
+	vblk_metrics_add_completed(*state, other, VBLK_OP_DISCARD, 4096);
+	vblk_metrics_add_completed(*state, NULL, VBLK_OP_READ, 2048);
+	vblk_metrics_leave(one);
+	one = vblk_metrics_join(*state);
+	vblk_metrics_add_completed(*state, one, VBLK_OP_WRITE, 8192);
+	ASSERT_COUNTERS(*state, .reads_completed = 3, .bytes_read = 3584, .writes_completed = 1,
+			.bytes_written = 8192, .discards_completed = 1, .bytes_discarded = 4096);
+	vblk_metrics_leave(one);
+	vblk_metrics_leave(other);
 }
 
 struct recording {
@@ -207,9 +236,9 @@ static void *record_rounds(void *arg)
 
 	pthread_barrier_wait(&recording->start);
 	for (int i = 0; i < ROUNDS; i++) {
-		vblk_metrics_add_read(metrics, 512);
-		vblk_metrics_add_write(metrics, 1024);
-		vblk_metrics_add_flush(metrics);
+		vblk_metrics_add_completed(metrics, NULL, VBLK_OP_READ, 512);
+		vblk_metrics_add_completed(metrics, NULL, VBLK_OP_WRITE, 1024);
+		vblk_metrics_add_completed(metrics, NULL, VBLK_OP_FLUSH, 0);
 		vblk_metrics_add_throttled(metrics);
 		vblk_metrics_add_error(metrics, VBLK_ERROR_IO);
 		vblk_metrics_stalled_inc(metrics);
@@ -294,7 +323,7 @@ static void a_reference_outlives_the_creator(void **state)
 	assert_int_equal(vblk_metrics_create(&metrics), 0);
 	watcher = vblk_metrics_ref(metrics);
 	assert_ptr_equal(watcher, metrics);
-	vblk_metrics_add_flush(metrics);
+	vblk_metrics_add_completed(metrics, NULL, VBLK_OP_FLUSH, 0);
 	vblk_metrics_unref(metrics);
 	ASSERT_COUNTERS(watcher, .flushes_completed = 1);
 	vblk_metrics_unref(watcher);
@@ -344,8 +373,8 @@ static void counters_do_not_share_a_line_with_the_references(void **state)
 	const struct vblk_metrics *metrics = *state;
 
 	assert_int_equal((uintptr_t)metrics % VBLK_METRICS_ALIGN, 0);
-	assert_int_equal((uintptr_t)&metrics->reads_completed % VBLK_METRICS_ALIGN, 0);
-	assert_true((uintptr_t)&metrics->reads_completed - (uintptr_t)&metrics->refs >=
+	assert_int_equal((uintptr_t)&metrics->completed % VBLK_METRICS_ALIGN, 0);
+	assert_true((uintptr_t)&metrics->completed - (uintptr_t)&metrics->refs >=
 		    VBLK_METRICS_ALIGN);
 }
 
@@ -370,6 +399,7 @@ int main(void)
 		TEST(record_notification_only),
 		TEST(record_interrupt_only),
 		TEST(c14_snapshot_captures_each_field),
+		TEST(completed_of_all_shards_count),
 		TEST(a09_concurrent_adds_lose_nothing),
 		TEST(gauge_never_wraps_under_concurrent_dec),
 		cmocka_unit_test(a_reference_outlives_the_creator),
