@@ -20,12 +20,14 @@
  * them, and after, because the name may meanwhile mean something else. The opening itself does not
  * block, lest a FIFO put in place of the disk should hang us.
  */
+#include "backing/file.h"
 #include "backing/direct.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -230,6 +232,38 @@ static bool is_in_memory(int fd)
 	struct statfs fs;
 
 	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/* What was opened at the path, if it is the file of `fd`; else -ESTALE. Closes it then. */
+static int open_the_same(const char *path, int flags, const struct stat *wanted)
+{
+	int fd = open(path, flags);
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) == 0 && st.st_dev == wanted->st_dev && st.st_ino == wanted->st_ino)
+		return fd;
+	close(fd);
+	return -ESTALE;
+}
+
+int vblk_file_open_to_read(int fd)
+{
+	const int status = fcntl(fd, F_GETFL);
+	char path[32];
+	struct stat st;
+	int flags, again;
+
+	if (status < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	flags = O_RDONLY | (status & O_DIRECT) | O_CLOEXEC | O_NOCTTY;
+	if (is_in_memory(fd))
+		flags |= O_NONBLOCK;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* Only a file's owner, and who could become that, may leave its times alone. */
+	again = open_the_same(path, flags | O_NOATIME, &st);
+	return again == -EPERM ? open_the_same(path, flags, &st) : again;
 }
 
 /* The context of a backing on `fd`, which is closed if it cannot be made. */

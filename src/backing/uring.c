@@ -4,26 +4,23 @@
  * the kernel refuses to take it, its entries are taken back, and whoever started the calls is told
  * that they were not made. Without a thread of the kernel's own (SQPOLL) that looks at the ring, it
  * does so only while we are in a submission.
- *
- * The disk's file is not registered with the ring. That would spare a look at the table of files
- * for each call; but the kernel takes its time over the end of a ring, also when the process is
- * killed, and as long as that takes the file would stay open, and locked against whoever comes
- * next.
  */
 #include "backing/uring.h"
 
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+
+#include "backing/ring.h"
 
 struct uring {
 	struct vblk_aio base;
 	struct vblk_backing *backing;
-	struct io_uring ring;
+	struct vblk_ring ring;
 
 	struct vblk_call *unsent; /* started, oldest first */
 	struct vblk_call **unsent_end;
+	int unsent_count;
 	struct vblk_call *refused; /* to be told that they were not made */
 };
 
@@ -32,28 +29,43 @@ static struct uring *from_base(struct vblk_aio *aio)
 	return (struct uring *)aio;
 }
 
-static void prepare(struct io_uring_sqe *sqe, const struct vblk_call *call, int fd)
+static void prepare_read(const struct vblk_ring *ring, struct io_uring_sqe *sqe,
+			 const struct vblk_call *call)
 {
 	const struct iovec *iov = call->iov;
-	unsigned count = (unsigned)call->count;
+	const int fd = vblk_ring_read_fd(ring);
 
+	if (call->count == 1)
+		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned)iov->iov_len, call->offset);
+	else
+		io_uring_prep_readv(sqe, fd, iov, (unsigned)call->count, call->offset);
+	vblk_ring_mark_read(ring, sqe);
+}
+
+static void prepare_write(const struct vblk_ring *ring, struct io_uring_sqe *sqe,
+			  const struct vblk_call *call)
+{
+	const struct iovec *iov = call->iov;
+
+	if (call->count == 1)
+		io_uring_prep_write(sqe, ring->fd, iov->iov_base, (unsigned)iov->iov_len,
+				    call->offset);
+	else
+		io_uring_prep_writev(sqe, ring->fd, iov, (unsigned)call->count, call->offset);
+}
+
+static void prepare(const struct vblk_ring *ring, struct io_uring_sqe *sqe,
+		    const struct vblk_call *call)
+{
 	switch (call->op) {
 	case VBLK_CALL_PREADV:
-		if (count == 1)
-			io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned)iov->iov_len,
-					   call->offset);
-		else
-			io_uring_prep_readv(sqe, fd, iov, count, call->offset);
+		prepare_read(ring, sqe, call);
 		break;
 	case VBLK_CALL_PWRITEV:
-		if (count == 1)
-			io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned)iov->iov_len,
-					    call->offset);
-		else
-			io_uring_prep_writev(sqe, fd, iov, count, call->offset);
+		prepare_write(ring, sqe, call);
 		break;
 	default:
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, ring->fd, IORING_FSYNC_DATASYNC);
 		break;
 	}
 }
@@ -75,22 +87,27 @@ static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
 {
 	struct uring *uring = from_base(aio);
 	struct io_uring_sqe *sqe;
-	int fd;
 
-	if (!is_known(call))
+	/* The ring's file is that of all the backing's calls. */
+	if (!is_known(call) || vblk_backing_async_fd(uring->backing, call) < 0)
 		return -EAGAIN;
-	fd = vblk_backing_async_fd(uring->backing, call);
-	if (fd < 0)
-		return -EAGAIN;
-	sqe = io_uring_get_sqe(&uring->ring);
+	sqe = io_uring_get_sqe(&uring->ring.ring);
 	if (!sqe)
 		return -EAGAIN;
-	prepare(sqe, call, fd);
+	prepare(&uring->ring, sqe, call);
 	io_uring_sqe_set_data(sqe, call);
 	call->next = NULL;
 	*uring->unsent_end = call;
 	uring->unsent_end = &call->next;
+	uring->unsent_count++;
 	return 0;
+}
+
+static void forget_unsent(struct uring *uring)
+{
+	uring->unsent = NULL;
+	uring->unsent_end = &uring->unsent;
+	uring->unsent_count = 0;
 }
 
 static struct vblk_call *pop_unsent(struct uring *uring)
@@ -98,15 +115,16 @@ static struct vblk_call *pop_unsent(struct uring *uring)
 	struct vblk_call *call = uring->unsent;
 
 	uring->unsent = call->next;
+	uring->unsent_count--;
 	if (!uring->unsent)
-		uring->unsent_end = &uring->unsent;
+		forget_unsent(uring);
 	return call;
 }
 
 /* The entries that the kernel has not taken are those of the calls in our list. */
 static void refuse_unsent(struct uring *uring)
 {
-	struct io_uring_sq *sq = &uring->ring.sq;
+	struct io_uring_sq *sq = &uring->ring.ring.sq;
 	unsigned taken = __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 
 	sq->sqe_head = taken;
@@ -124,6 +142,10 @@ static void refuse_unsent(struct uring *uring)
 /* What a submission returned: so many entries were taken, or why none was. */
 static void note_sent(struct uring *uring, int ret)
 {
+	if (ret >= uring->unsent_count) {
+		forget_unsent(uring);
+		return;
+	}
 	for (; ret > 0 && uring->unsent; ret--)
 		(void)pop_unsent(uring);
 	if (ret < 0 && ret != -EINTR)
@@ -135,7 +157,7 @@ static void uring_submit(struct vblk_aio *aio)
 	struct uring *uring = from_base(aio);
 
 	while (uring->unsent) {
-		int ret = io_uring_submit(&uring->ring);
+		int ret = io_uring_submit(&uring->ring.ring);
 
 		note_sent(uring, ret == 0 ? -EAGAIN : ret);
 	}
@@ -151,12 +173,12 @@ static struct vblk_call *uring_reap(struct vblk_aio *aio)
 		uring->refused = call->next;
 		return call;
 	}
-	if (io_uring_peek_cqe(&uring->ring, &cqe) != 0)
+	if (io_uring_peek_cqe(&uring->ring.ring, &cqe) != 0)
 		return NULL;
 	call = io_uring_cqe_get_data(cqe);
 	/* The kernel should have waited itself where it says "again". */
 	call->result = cqe->res == -EAGAIN ? VBLK_CALL_NOT_MADE : cqe->res;
-	io_uring_cqe_seen(&uring->ring, cqe);
+	io_uring_cqe_seen(&uring->ring.ring, cqe);
 	return call;
 }
 
@@ -165,11 +187,12 @@ static void uring_wait(struct vblk_aio *aio)
 	struct uring *uring = from_base(aio);
 
 	uring_submit(aio);
-	while (!uring->refused && io_uring_cq_ready(&uring->ring) == 0) {
-		int ret = io_uring_submit_and_wait(&uring->ring, 1);
+	while (!uring->refused && io_uring_cq_ready(&uring->ring.ring) == 0) {
+		int ret = io_uring_submit_and_wait(&uring->ring.ring, 1);
 
 		if (ret < 0 && ret != -EINTR) {
-			struct pollfd readable = { .fd = uring->ring.ring_fd, .events = POLLIN };
+			struct pollfd readable = { .fd = uring->ring.ring.ring_fd,
+						   .events = POLLIN };
 
 			(void)poll(&readable, 1, -1);
 		}
@@ -180,7 +203,7 @@ static void uring_destroy(struct vblk_aio *aio)
 {
 	struct uring *uring = from_base(aio);
 
-	io_uring_queue_exit(&uring->ring);
+	vblk_ring_close(&uring->ring);
 	free(uring);
 }
 
@@ -192,35 +215,24 @@ static const struct vblk_aio_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
-/*
- * Without interrupts between processors for what we come to look for anyway; and one entry that is
- * wrong does not hold up those behind it. Kernels before 5.19 know neither.
- */
-static int open_ring(unsigned entries, struct io_uring *ring)
-{
-	int ret = io_uring_queue_init(entries, ring,
-				      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL);
-
-	return ret == -EINVAL ? io_uring_queue_init(entries, ring, 0) : ret;
-}
-
 int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vblk_aio **aio)
 {
+	const int fd = vblk_backing_async_fd(backing, NULL);
 	struct uring *uring;
 	int ret;
 
-	if (vblk_backing_async_fd(backing, NULL) < 0)
+	if (fd < 0)
 		return -EOPNOTSUPP;
 	uring = calloc(1, sizeof(*uring));
 	if (!uring)
 		return -ENOMEM;
-	ret = open_ring(entries, &uring->ring);
+	ret = vblk_ring_open(&uring->ring, fd, entries);
 	if (ret < 0) {
 		free(uring);
 		return ret;
 	}
 	uring->base.ops = &uring_ops;
-	uring->base.fd = uring->ring.ring_fd;
+	uring->base.fd = uring->ring.ring.ring_fd;
 	uring->backing = backing;
 	uring->unsent_end = &uring->unsent;
 	*aio = &uring->base;

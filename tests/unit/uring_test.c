@@ -13,15 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "backing/file.h"
 #include "backing/uring.h"
 
 #ifdef HAVE_LIBURING
-#include <liburing.h>
+#include "backing/ring.h"
 
 /* The linker puts this in the place of the library's (--wrap). */
 static int submit_error;
@@ -38,6 +40,16 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 		return (int)syscall(SYS_io_uring_enter, ring->ring_fd, 1, 0, 0, NULL, 0);
 	}
 	return submit_error ? submit_error : __real_io_uring_submit(ring);
+}
+
+/* The same for two that a process may have no right to. */
+static int open_error;
+
+int __real_vblk_file_open_to_read(int fd);
+int __wrap_vblk_file_open_to_read(int fd);
+int __wrap_vblk_file_open_to_read(int fd)
+{
+	return open_error ? open_error : __real_vblk_file_open_to_read(fd);
 }
 #else
 static bool submit_one;
@@ -159,8 +171,8 @@ static void test_the_end_of_the_file(void **state)
 
 static void test_errors_are_results(void **state)
 {
-	struct iovec vec = { (void *)16, 512 };
-	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 512 };
+	struct iovec vec = { (void *)16, 8192 }; /* too long for a stage */
+	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 8192 };
 	struct rig rig;
 
 	(void)state;
@@ -325,6 +337,187 @@ static void test_the_ring_lives_on_after_refusals(void **state)
 	end(&rig);
 }
 
+/*
+ * The kernel closes what is registered later than the process: the lock of the disk must not be
+ * among that.
+ */
+static void test_the_ring_does_not_keep_the_disk_locked(void **state)
+{
+#ifdef HAVE_LIBURING
+	char path[] = "/var/tmp/vblk-uring-XXXXXX";
+	struct vblk_backing *backing, *next;
+	struct vblk_ring ring;
+	int fd, ret;
+
+	(void)state;
+	fd = mkostemp(path, O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	close(fd);
+	assert_int_equal(vblk_backing_open_file(path, 0, &backing), 0);
+	ret = vblk_ring_open(&ring, vblk_backing_file_fd(backing), ENTRIES);
+	if (ret == -ENOSYS || ret == -EPERM)
+		skip();
+	assert_int_equal(ret, 0);
+	assert_true(ring.registered);
+	assert_int_equal(vblk_backing_open_file(path, 0, &next), -EAGAIN);
+	vblk_backing_unref(backing);
+	assert_int_equal(vblk_backing_open_file(path, 0, &next), 0);
+	vblk_backing_unref(next);
+	vblk_ring_close(&ring);
+	unlink(path);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
+#ifdef HAVE_LIBURING
+static void open_ring(struct vblk_ring *ring, int fd)
+{
+	int ret = vblk_ring_open(ring, fd, ENTRIES);
+
+	if (ret == -ENOSYS || ret == -EPERM)
+		skip();
+	assert_int_equal(ret, 0);
+}
+
+/* The result of the one entry that was prepared. */
+static int result_of(struct vblk_ring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int result;
+
+	assert_int_equal(io_uring_submit_and_wait(&ring->ring, 1), 1);
+	assert_int_equal(io_uring_peek_cqe(&ring->ring, &cqe), 0);
+	result = cqe->res;
+	io_uring_cqe_seen(&ring->ring, cqe);
+	return result;
+}
+
+static int result_of_a_read(struct vblk_ring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->ring);
+	uint8_t byte;
+
+	io_uring_prep_read(sqe, vblk_ring_read_fd(ring), &byte, 1, 0);
+	vblk_ring_mark_read(ring, sqe);
+	return result_of(ring);
+}
+
+/* Neither more operations, nor more files and buffers. */
+static void expect_restricted(struct vblk_ring *ring)
+{
+	int fd = open_somewhere(true);
+
+	io_uring_prep_nop(io_uring_get_sqe(&ring->ring));
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_openat(io_uring_get_sqe(&ring->ring), AT_FDCWD, "/dev/null", O_RDONLY, 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_socket(io_uring_get_sqe(&ring->ring), AF_INET, SOCK_STREAM, 0, 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	assert_int_equal(io_uring_register_files_update(&ring->ring, 0, &fd, 1), -EACCES);
+	assert_int_equal(io_uring_unregister_files(&ring->ring), -EACCES);
+	assert_int_equal(io_uring_unregister_buffers(&ring->ring), -EACCES);
+	close(fd);
+}
+
+static void test_the_ring_can_do_nothing_else(void **state)
+{
+	struct vblk_ring ring;
+	int fd = open_somewhere(true);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	open_ring(&ring, fd);
+	assert_true(ring.registered);
+	assert_int_equal(result_of_a_read(&ring), 1);
+	expect_restricted(&ring);
+	vblk_ring_close(&ring);
+	close(fd);
+}
+
+/* What is registered can only be read, whatever the disk is. */
+static void test_the_registered_file_cannot_be_written(void **state)
+{
+	struct io_uring_sqe *sqe;
+	struct vblk_ring ring;
+	uint8_t byte = 1;
+	int fd = open_somewhere(true);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	open_ring(&ring, fd);
+	sqe = io_uring_get_sqe(&ring.ring);
+	io_uring_prep_write(sqe, vblk_ring_read_fd(&ring), &byte, 1, 0);
+	vblk_ring_mark_read(&ring, sqe);
+	assert_int_equal(result_of(&ring), -EBADF);
+	vblk_ring_close(&ring);
+	close(fd);
+}
+
+static void test_a_file_that_cannot_be_opened_again(void **state)
+{
+	struct vblk_ring ring;
+	int fd = open_somewhere(true);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	open_error = -EACCES;
+	open_ring(&ring, fd);
+	open_error = 0;
+	assert_false(ring.registered);
+	assert_int_equal(result_of_a_read(&ring), 1);
+	expect_restricted(&ring);
+	vblk_ring_close(&ring);
+	close(fd);
+}
+
+#endif
+
+/* Past the page cache if the descriptor is, and only to be read; the name does not matter. */
+static void test_opening_a_file_again(void **state)
+{
+	static const int modes[] = { O_RDONLY, O_RDWR, O_RDWR | O_DIRECT };
+	const int same = O_DIRECT | O_NONBLOCK;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+		char path[] = "/var/tmp/vblk-uring-XXXXXX";
+		int fd, again, made = mkostemp(path, O_CLOEXEC);
+
+		assert_true(made >= 0);
+		fd = open(path, modes[i] | O_CLOEXEC);
+		unlink(path);
+		close(made);
+		if (fd < 0 && errno == EINVAL)
+			continue; /* a file system without O_DIRECT */
+		assert_true(fd >= 0);
+		again = vblk_file_open_to_read(fd);
+		assert_true(again >= 0);
+		assert_int_equal(fcntl(again, F_GETFL) & O_ACCMODE, O_RDONLY);
+		assert_int_equal(fcntl(again, F_GETFL) & same, modes[i] & same);
+		assert_int_equal(fcntl(again, F_GETFD), FD_CLOEXEC);
+		close(again);
+		close(fd);
+	}
+	assert_true(vblk_file_open_to_read(-1) < 0);
+}
+
+/* io_uring would hand its reads to a thread otherwise; whoever gave us the file keeps his flags. */
+static void test_a_file_in_memory_is_not_waited_for(void **state)
+{
+	int again, fd = open_somewhere(true);
+
+	(void)state;
+	again = vblk_file_open_to_read(fd);
+	assert_true(again >= 0);
+	assert_int_equal(fcntl(again, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+	close(again);
+	close(fd);
+}
+
 static void test_a_disk_that_is_no_file(void **state)
 {
 	struct vblk_backing *memory = disk_create(4096, 0);
@@ -346,6 +539,14 @@ int main(void)
 		cmocka_unit_test(test_faults_are_made_by_the_injector),
 		cmocka_unit_test(test_calls_that_the_kernel_refuses),
 		cmocka_unit_test(test_the_ring_lives_on_after_refusals),
+		cmocka_unit_test(test_the_ring_does_not_keep_the_disk_locked),
+#ifdef HAVE_LIBURING
+		cmocka_unit_test(test_the_ring_can_do_nothing_else),
+		cmocka_unit_test(test_the_registered_file_cannot_be_written),
+		cmocka_unit_test(test_a_file_that_cannot_be_opened_again),
+#endif
+		cmocka_unit_test(test_opening_a_file_again),
+		cmocka_unit_test(test_a_file_in_memory_is_not_waited_for),
 		cmocka_unit_test(test_a_disk_that_is_no_file),
 	};
 
