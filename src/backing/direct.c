@@ -3,7 +3,7 @@
  * Reads and writes past the page cache, aligned by hand where the guest did not.
  *
  * Where blocks are no larger than a sector, no write is ever less than a block, and the lock is
- * taken shared by all. Where they are larger, writes that others make (io_uring) would not know of
+ * taken shared by all. Where they are larger, changes that others make (io_uring) would not know of
  * the lock: there, none is given away.
  */
 #include "backing/direct.h"
@@ -109,13 +109,23 @@ static uint64_t total_length(const struct iovec *iov, int count)
 
 bool vblk_direct_is_free(const struct vblk_direct *direct, const struct vblk_call *call)
 {
-	bool is_write = call->op == VBLK_CALL_PWRITEV;
+	const uint32_t block = direct->alignment.offset;
 
-	if (!is_write && call->op != VBLK_CALL_PREADV)
+	switch (call->op) {
+	case VBLK_CALL_SYNC:
 		return true;
-	if (is_write && direct->alignment.offset > VBLK_SECTOR_SIZE)
-		return false;
-	return is_multiple(call->offset, direct->alignment.offset) &&
+	case VBLK_CALL_DISCARD:
+	case VBLK_CALL_WRITE_ZEROES:
+		return block <= VBLK_SECTOR_SIZE && is_multiple(call->offset, block) &&
+		       is_multiple(call->bytes, block);
+	case VBLK_CALL_PWRITEV:
+		if (block > VBLK_SECTOR_SIZE)
+			return false;
+		break;
+	case VBLK_CALL_PREADV:
+		break;
+	}
+	return is_multiple(call->offset, block) &&
 	       is_memory_aligned(direct, call->iov, call->count);
 }
 

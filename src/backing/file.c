@@ -9,7 +9,8 @@
  * Who makes calls by io_uring may use the descriptor. A file in memory (tmpfs and its like) needs
  * help there: the kernel takes it for one that can block, and would hand every call to a thread. So
  * its descriptor is left non-blocking, which means nothing to such a file but makes the kernel try
- * at once; and its writes, which the kernel hands over all the same, are not given away at all.
+ * at once; and its writes, which the kernel hands over all the same, are not given away at all, nor
+ * are its small discards, which are over sooner than a thread of the kernel would have begun.
  *
  * The lock is of the kind that belongs to the open file description (fcntl(2), F_OFD_SETLK). A
  * process that opens the same disk twice is refused like any other, and closing an unrelated
@@ -45,7 +46,16 @@ struct file {
 	int fd;
 	struct vblk_direct *direct; /* owned; NULL: through the page cache */
 	bool in_memory;		    /* no call ever waits for a disk */
+	/* Modes of fallocate that were seen not to work: nobody else need try. */
+	atomic_bool no_holes;
+	atomic_bool no_zeros;
 };
+
+/* In memory, the shortest range whose change is worth a thread of the kernel: some 20 us. */
+#define LONG_RANGE (256u << 10)
+
+#define HOLES (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+#define ZEROS (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)
 
 static int fd_of(void *context)
 {
@@ -92,31 +102,51 @@ static int file_sync(void *context)
  * What a kernel does not know it calls by several names; a range is invalid to a block device if it
  * is not one of whole blocks.
  */
-static bool is_unsupported(int error)
+bool vblk_file_is_unsupported(int error)
 {
-	return error == ENOSYS || error == ENODEV || error == ENOTTY || error == EINVAL;
+	return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV || error == ENOTTY ||
+	       error == EINVAL;
+}
+
+int vblk_file_range_mode(const struct vblk_call *call)
+{
+	const bool zeros = call->op == VBLK_CALL_WRITE_ZEROES && !(call->flags & VBLK_ZEROES_UNMAP);
+
+	return zeros ? ZEROS : HOLES;
+}
+
+static atomic_bool *refused(struct file *file, int mode)
+{
+	return mode == ZEROS ? &file->no_zeros : &file->no_holes;
+}
+
+static bool is_range(uint64_t offset, uint64_t bytes)
+{
+	return offset <= INT64_MAX && bytes <= INT64_MAX - offset;
 }
 
 static int change_range(void *context, int mode, uint64_t offset, uint64_t bytes)
 {
-	const struct file *file = context;
-	int ret;
+	struct file *file = context;
+	int error = 0;
 
-	if (offset > INT64_MAX || bytes > INT64_MAX - offset)
+	if (!is_range(offset, bytes))
 		return -EINVAL;
 	if (bytes == 0)
 		return 0; /* fallocate(2) refuses it */
 	vblk_direct_begin(file->direct, offset, bytes);
-	ret = fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
-	if (ret < 0)
-		ret = is_unsupported(errno) ? -EOPNOTSUPP : -errno;
+	if (fallocate(file->fd, mode, (off_t)offset, (off_t)bytes) < 0)
+		error = errno;
 	vblk_direct_end(file->direct);
-	return ret;
+	if (!vblk_file_is_unsupported(error))
+		return -error;
+	atomic_store_explicit(refused(file, mode), true, memory_order_relaxed);
+	return -EOPNOTSUPP;
 }
 
 static int file_discard(void *context, uint64_t offset, uint64_t bytes)
 {
-	return change_range(context, FALLOC_FL_PUNCH_HOLE, offset, bytes);
+	return change_range(context, HOLES, offset, bytes);
 }
 
 static int file_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
@@ -124,9 +154,9 @@ static int file_write_zeroes(void *context, uint64_t offset, uint64_t bytes, uin
 	int err = -EOPNOTSUPP;
 
 	if (flags & VBLK_ZEROES_UNMAP)
-		err = change_range(context, FALLOC_FL_PUNCH_HOLE, offset, bytes);
+		err = change_range(context, HOLES, offset, bytes);
 	if (err == -EOPNOTSUPP)
-		err = change_range(context, FALLOC_FL_ZERO_RANGE, offset, bytes);
+		err = change_range(context, ZEROS, offset, bytes);
 	return err;
 }
 
@@ -189,15 +219,36 @@ static int file_grow(void *context, uint64_t bytes)
 	return err;
 }
 
+/* Whether somebody else may change a range, and it is worth it. */
+static bool may_give_range_away(struct file *file, const struct vblk_call *call)
+{
+	if (call->bytes == 0 || !is_range(call->offset, call->bytes))
+		return false;
+	if (atomic_load_explicit(refused(file, vblk_file_range_mode(call)), memory_order_relaxed))
+		return false;
+	return !file->in_memory || call->bytes >= LONG_RANGE;
+}
+
+static bool may_give_away(struct file *file, const struct vblk_call *call)
+{
+	if (file->direct && !vblk_direct_is_free(file->direct, call))
+		return false;
+	switch (call->op) {
+	case VBLK_CALL_PREADV:
+		return true;
+	case VBLK_CALL_DISCARD:
+	case VBLK_CALL_WRITE_ZEROES:
+		return may_give_range_away(file, call);
+	default:
+		return file->direct || !file->in_memory;
+	}
+}
+
 static int file_async_fd(void *context, const struct vblk_call *call)
 {
-	const struct file *file = context;
+	struct file *file = context;
 
-	if (!call)
-		return file->fd;
-	if (file->direct)
-		return vblk_direct_is_free(file->direct, call) ? file->fd : -1;
-	return file->in_memory && call->op != VBLK_CALL_PREADV ? -1 : file->fd;
+	return !call || may_give_away(file, call) ? file->fd : -1;
 }
 
 static const struct vblk_backing_ops file_ops = {

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "backing/file.h"
 #include "backing/ring.h"
 
 struct uring {
@@ -64,23 +65,30 @@ static void prepare(const struct vblk_ring *ring, struct io_uring_sqe *sqe,
 	case VBLK_CALL_PWRITEV:
 		prepare_write(ring, sqe, call);
 		break;
-	default:
+	case VBLK_CALL_DISCARD:
+	case VBLK_CALL_WRITE_ZEROES:
+		io_uring_prep_fallocate(sqe, ring->fd, vblk_file_range_mode(call),
+					(off_t)call->offset, (off_t)call->bytes);
+		break;
+	case VBLK_CALL_SYNC:
 		io_uring_prep_fsync(sqe, ring->fd, IORING_FSYNC_DATASYNC);
 		break;
 	}
 }
 
-static bool is_known(const struct vblk_call *call)
+/* Whether an entry has room for it. */
+static bool fits(const struct vblk_call *call)
 {
-	switch (call->op) {
-	case VBLK_CALL_PREADV:
-	case VBLK_CALL_PWRITEV:
-		return call->offset <= INT64_MAX && call->bytes <= INT32_MAX;
-	case VBLK_CALL_SYNC:
-		return true;
-	default:
-		return false;
-	}
+	const bool moves = call->op == VBLK_CALL_PREADV || call->op == VBLK_CALL_PWRITEV;
+
+	return !moves || (call->offset <= INT64_MAX && call->bytes <= INT32_MAX);
+}
+
+/* Changes of a read-only disk are refused in one place, which is not here (backing.h). */
+static bool may_change(const struct vblk_backing *backing, const struct vblk_call *call)
+{
+	return call->op == VBLK_CALL_PREADV || call->op == VBLK_CALL_SYNC ||
+	       !(backing->info.flags & VBLK_BACKING_READ_ONLY);
 }
 
 static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
@@ -89,7 +97,8 @@ static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
 	struct io_uring_sqe *sqe;
 
 	/* The ring's file is that of all the backing's calls. */
-	if (!is_known(call) || vblk_backing_async_fd(uring->backing, call) < 0)
+	if (!fits(call) || !may_change(uring->backing, call) ||
+	    vblk_backing_async_fd(uring->backing, call) < 0)
 		return -EAGAIN;
 	sqe = io_uring_get_sqe(&uring->ring.ring);
 	if (!sqe)
@@ -163,6 +172,22 @@ static void uring_submit(struct vblk_aio *aio)
 	}
 }
 
+/*
+ * Whether the result of a call means that it was not made and is to be made here: the kernel should
+ * have waited itself where it says "again"; and if it cannot change a range of this file in this
+ * way, the operation knows others.
+ */
+static bool is_ours(const struct vblk_call *call, int result)
+{
+	switch (call->op) {
+	case VBLK_CALL_DISCARD:
+	case VBLK_CALL_WRITE_ZEROES:
+		return result == -EAGAIN || vblk_file_is_unsupported(-result);
+	default:
+		return result == -EAGAIN;
+	}
+}
+
 static struct vblk_call *uring_reap(struct vblk_aio *aio)
 {
 	struct uring *uring = from_base(aio);
@@ -176,8 +201,7 @@ static struct vblk_call *uring_reap(struct vblk_aio *aio)
 	if (io_uring_peek_cqe(&uring->ring.ring, &cqe) != 0)
 		return NULL;
 	call = io_uring_cqe_get_data(cqe);
-	/* The kernel should have waited itself where it says "again". */
-	call->result = cqe->res == -EAGAIN ? VBLK_CALL_NOT_MADE : cqe->res;
+	call->result = is_ours(call, cqe->res) ? VBLK_CALL_NOT_MADE : cqe->res;
 	io_uring_cqe_seen(&uring->ring.ring, cqe);
 	return call;
 }

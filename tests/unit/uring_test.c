@@ -184,22 +184,97 @@ static void test_errors_are_results(void **state)
 
 static void test_what_it_does_not_take(void **state)
 {
-	struct vblk_call discard = { .op = VBLK_CALL_DISCARD, .bytes = 512 };
-	struct vblk_call zeroes = { .op = VBLK_CALL_WRITE_ZEROES, .bytes = 512 };
+	struct vblk_call nothing = { .op = VBLK_CALL_DISCARD };
+	struct vblk_call beyond = { .op = VBLK_CALL_DISCARD, .offset = 512, .bytes = INT64_MAX };
 	struct vblk_call far_away = { .op = VBLK_CALL_PREADV, .offset = (uint64_t)INT64_MAX + 1 };
 	struct vblk_call sync = { .op = VBLK_CALL_SYNC };
+	struct vblk_call discard = { .op = VBLK_CALL_DISCARD, .bytes = 4096 };
 	struct rig rig;
 
 	(void)state;
 	begin(&rig, false);
-	assert_int_equal(vblk_aio_start(rig.aio, &discard), -EAGAIN);
-	assert_int_equal(vblk_aio_start(rig.aio, &zeroes), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &nothing), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &beyond), -EAGAIN);
 	assert_int_equal(vblk_aio_start(rig.aio, &far_away), -EAGAIN);
 	assert_null(vblk_aio_reap(rig.aio));
 	end(&rig);
-	/* A file in memory is written and synced at once; only reads gain by batches. */
+	/* A file in memory is changed and synced at once; only reads gain by batches. */
 	begin(&rig, true);
 	assert_int_equal(vblk_aio_start(rig.aio, &sync), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &discard), -EAGAIN);
+	end(&rig);
+}
+
+static void make_range(struct rig *rig, enum vblk_call_op op, uint32_t flags, uint64_t offset)
+{
+	struct vblk_call call = { .op = op, .flags = flags, .offset = offset, .bytes = 4096 };
+
+	assert_int_equal(vblk_aio_start(rig->aio, &call), 0);
+	assert_ptr_equal(wait_for_one(rig), &call);
+	assert_int_equal(call.result, 0);
+}
+
+static void test_ranges(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	make_range(&rig, VBLK_CALL_DISCARD, 0, 0);
+	make_range(&rig, VBLK_CALL_WRITE_ZEROES, 0, 4096);
+	make_range(&rig, VBLK_CALL_WRITE_ZEROES, VBLK_ZEROES_UNMAP, 8192);
+	assert_true(disk_is_filled(rig.backing, 0, 0, 12288));
+	assert_true(disk_is_filled(rig.backing, 12288, 0xab, 4096));
+	assert_int_equal(lseek(rig.fd, 0, SEEK_END), FILE_SIZE);
+	end(&rig);
+}
+
+/* Files in memory know holes and no other zeros: that is tried once, and comes back. */
+static void test_a_change_that_the_file_does_not_know(void **state)
+{
+	const uint64_t bytes = 1 << 20;
+	struct vblk_call zeroes = { .op = VBLK_CALL_WRITE_ZEROES, .bytes = bytes };
+	struct vblk_call discard = { .op = VBLK_CALL_DISCARD, .bytes = bytes };
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, true);
+	assert_int_equal(vblk_backing_grow(rig.backing, bytes), 0);
+	assert_int_equal(vblk_aio_start(rig.aio, &zeroes), 0);
+	assert_true(wait_for_one(&rig)->result == VBLK_CALL_NOT_MADE);
+	assert_true(disk_is_filled(rig.backing, 0, 0xab, FILE_SIZE));
+	assert_int_equal(vblk_backing_perform(rig.backing, &zeroes), -EOPNOTSUPP);
+	assert_int_equal(vblk_aio_start(rig.aio, &zeroes), -EAGAIN);
+	assert_int_equal(vblk_aio_start(rig.aio, &discard), 0);
+	assert_int_equal(wait_for_one(&rig)->result, 0);
+	assert_true(disk_is_filled(rig.backing, 0, 0, FILE_SIZE));
+	end(&rig);
+}
+
+static void test_a_read_only_disk(void **state)
+{
+	uint8_t byte = 1;
+	struct iovec vec = { &byte, 1 };
+	struct vblk_call write = { .op = VBLK_CALL_PWRITEV, .iov = &vec, .count = 1, .bytes = 1 };
+	struct vblk_call discard = { .op = VBLK_CALL_DISCARD, .bytes = 512 };
+	struct vblk_call read = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 1 };
+	struct vblk_backing *backing;
+	struct vblk_aio *aio;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(
+		vblk_backing_open_fd(rig.fd, VBLK_FILE_READ_ONLY | VBLK_FILE_NO_LOCK, &backing), 0);
+	assert_int_equal(vblk_uring_create(backing, ENTRIES, &aio), 0);
+	assert_int_equal(vblk_aio_start(aio, &write), -EAGAIN);
+	assert_int_equal(vblk_aio_start(aio, &discard), -EAGAIN);
+	assert_int_equal(vblk_backing_perform(backing, &discard), -EROFS);
+	assert_int_equal(vblk_aio_start(aio, &read), 0);
+	vblk_aio_wait(aio);
+	assert_int_equal(vblk_aio_reap(aio)->result, 1);
+	vblk_aio_destroy(aio);
+	vblk_backing_unref(backing);
 	end(&rig);
 }
 
@@ -539,6 +614,9 @@ int main(void)
 		cmocka_unit_test(test_faults_are_made_by_the_injector),
 		cmocka_unit_test(test_calls_that_the_kernel_refuses),
 		cmocka_unit_test(test_the_ring_lives_on_after_refusals),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_a_change_that_the_file_does_not_know),
+		cmocka_unit_test(test_a_read_only_disk),
 		cmocka_unit_test(test_the_ring_does_not_keep_the_disk_locked),
 #ifdef HAVE_LIBURING
 		cmocka_unit_test(test_the_ring_can_do_nothing_else),
