@@ -26,7 +26,12 @@ struct vblk_call {
 	uint64_t bytes; /* DISCARD, WRITE_ZEROES; else what the vectors add up to */
 
 	/* While somebody else makes it (backing/aio.h). */
-	ssize_t result;		/* when it is over */
+	ssize_t result; /* when it is over */
+	/*
+	 * PREADV: what was read is here, and not yet in the vectors; until the next call is
+	 * started. NULL: it is where it belongs.
+	 */
+	const uint8_t *staged;
 	struct vblk_call *next; /* for who makes it */
 };
 

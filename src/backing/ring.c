@@ -19,10 +19,13 @@
 
 #include "backing/file.h"
 #include "base/checked.h"
+#include "base/pages.h"
+
+#define STAGES_SIZE ((size_t)VBLK_RING_STAGES * VBLK_RING_STAGE_BYTES)
 
 /* What a disk needs. */
 static const uint8_t operations[] = {
-	IORING_OP_READ,	  IORING_OP_READV, IORING_OP_WRITE,
+	IORING_OP_READ,	  IORING_OP_READV, IORING_OP_READ_FIXED, IORING_OP_WRITE,
 	IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
 };
 
@@ -57,6 +60,18 @@ static void register_file(struct vblk_ring *ring)
 		close(fd);
 }
 
+/* They are locked in memory, of which a user may have little: without them it works as well. */
+static void register_stages(struct vblk_ring *ring)
+{
+	struct iovec all = { vblk_pages_alloc(STAGES_SIZE), STAGES_SIZE };
+
+	if (all.iov_base && io_uring_register_buffers(&ring->ring, &all, 1) != 0) {
+		vblk_pages_free(all.iov_base, STAGES_SIZE);
+		all.iov_base = NULL;
+	}
+	ring->stages = all.iov_base;
+}
+
 /*
  * No operation but those above, and no registering of anything. liburing has functions for both
  * steps, but 2.3 and others forgot to export them.
@@ -89,6 +104,7 @@ int vblk_ring_open(struct vblk_ring *ring, int fd, unsigned entries)
 		return ret;
 	ring->fd = fd;
 	register_file(ring);
+	register_stages(ring);
 	ret = disabled ? restrict_and_enable(ring) : 0;
 	if (ret < 0)
 		vblk_ring_close(ring);
@@ -98,4 +114,5 @@ int vblk_ring_open(struct vblk_ring *ring, int fd, unsigned entries)
 void vblk_ring_close(struct vblk_ring *ring)
 {
 	io_uring_queue_exit(&ring->ring);
+	vblk_pages_free(ring->stages, STAGES_SIZE);
 }

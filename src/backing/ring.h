@@ -12,10 +12,19 @@
 #include <liburing.h>
 #include <vblk/types.h>
 
+/*
+ * A stage is a buffer that the kernel knows (a registered one), for small reads: it is written
+ * without a look at the process's page tables, and what was read is then copied to where it
+ * belongs, out of the cache. That is faster than having the kernel write there.
+ */
+#define VBLK_RING_STAGE_BYTES 4096u
+#define VBLK_RING_STAGES      32u
+
 struct vblk_ring {
 	struct io_uring ring;
 	int fd;		 /* of the file, for all that changes it */
 	bool registered; /* for reads it is file 0 */
+	uint8_t *stages; /* VBLK_RING_STAGES of them, registered as buffer 0; NULL: none */
 };
 
 /*

@@ -23,6 +23,10 @@ struct uring {
 	struct vblk_call **unsent_end;
 	int unsent_count;
 	struct vblk_call *refused; /* to be told that they were not made */
+
+	/* Stages that are free; the last that was given back is in the cache and goes first. */
+	uint8_t *stage[VBLK_RING_STAGES];
+	unsigned stages;
 };
 
 static struct uring *from_base(struct vblk_aio *aio)
@@ -36,7 +40,10 @@ static void prepare_read(const struct vblk_ring *ring, struct io_uring_sqe *sqe,
 	const struct iovec *iov = call->iov;
 	const int fd = vblk_ring_read_fd(ring);
 
-	if (call->count == 1)
+	if (call->staged)
+		io_uring_prep_read_fixed(sqe, fd, (void *)(uintptr_t)call->staged,
+					 (unsigned)call->bytes, call->offset, 0);
+	else if (call->count == 1)
 		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned)iov->iov_len, call->offset);
 	else
 		io_uring_prep_readv(sqe, fd, iov, (unsigned)call->count, call->offset);
@@ -91,6 +98,25 @@ static bool may_change(const struct vblk_backing *backing, const struct vblk_cal
 	       !(backing->info.flags & VBLK_BACKING_READ_ONLY);
 }
 
+/* Where a read may go first; NULL: nowhere. */
+static const uint8_t *take_stage(struct uring *uring, const struct vblk_call *call)
+{
+	if (call->op != VBLK_CALL_PREADV || call->bytes > VBLK_RING_STAGE_BYTES ||
+	    uring->stages == 0)
+		return NULL;
+	return uring->stage[--uring->stages];
+}
+
+/* The call is over; what is in its stage stays there until the next call is started. */
+static void finish(struct uring *uring, struct vblk_call *call, ssize_t result)
+{
+	if (call->staged)
+		uring->stage[uring->stages++] = (uint8_t *)(uintptr_t)call->staged;
+	if (result == VBLK_CALL_NOT_MADE)
+		call->staged = NULL;
+	call->result = result;
+}
+
 static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
 {
 	struct uring *uring = from_base(aio);
@@ -103,6 +129,7 @@ static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
 	sqe = io_uring_get_sqe(&uring->ring.ring);
 	if (!sqe)
 		return -EAGAIN;
+	call->staged = take_stage(uring, call);
 	prepare(&uring->ring, sqe, call);
 	io_uring_sqe_set_data(sqe, call);
 	call->next = NULL;
@@ -142,7 +169,7 @@ static void refuse_unsent(struct uring *uring)
 	while (uring->unsent) {
 		struct vblk_call *call = pop_unsent(uring);
 
-		call->result = VBLK_CALL_NOT_MADE;
+		finish(uring, call, VBLK_CALL_NOT_MADE);
 		call->next = uring->refused;
 		uring->refused = call;
 	}
@@ -201,7 +228,7 @@ static struct vblk_call *uring_reap(struct vblk_aio *aio)
 	if (io_uring_peek_cqe(&uring->ring.ring, &cqe) != 0)
 		return NULL;
 	call = io_uring_cqe_get_data(cqe);
-	call->result = is_ours(call, cqe->res) ? VBLK_CALL_NOT_MADE : cqe->res;
+	finish(uring, call, is_ours(call, cqe->res) ? VBLK_CALL_NOT_MADE : cqe->res);
 	io_uring_cqe_seen(&uring->ring.ring, cqe);
 	return call;
 }
@@ -259,6 +286,11 @@ int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vbl
 	uring->base.fd = uring->ring.ring.ring_fd;
 	uring->backing = backing;
 	uring->unsent_end = &uring->unsent;
+	while (uring->ring.stages && uring->stages < VBLK_RING_STAGES) {
+		uring->stage[uring->stages] =
+			uring->ring.stages + uring->stages * VBLK_RING_STAGE_BYTES;
+		uring->stages++;
+	}
 	*aio = &uring->base;
 	return 0;
 }

@@ -44,12 +44,20 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 
 /* The same for two that a process may have no right to. */
 static int open_error;
+static int buffers_error;
 
 int __real_vblk_file_open_to_read(int fd);
 int __wrap_vblk_file_open_to_read(int fd);
 int __wrap_vblk_file_open_to_read(int fd)
 {
 	return open_error ? open_error : __real_vblk_file_open_to_read(fd);
+}
+
+int __real_io_uring_register_buffers(struct io_uring *ring, const struct iovec *iov, unsigned n);
+int __wrap_io_uring_register_buffers(struct io_uring *ring, const struct iovec *iov, unsigned n);
+int __wrap_io_uring_register_buffers(struct io_uring *ring, const struct iovec *iov, unsigned n)
+{
+	return buffers_error ? buffers_error : __real_io_uring_register_buffers(ring, iov, n);
 }
 #else
 static bool submit_one;
@@ -105,6 +113,22 @@ static void end(struct rig *rig)
 	assert_int_equal(process_fds(), rig->fds);
 }
 
+/* What a flight does with a call that is over: see backing/call.h. */
+static void fetch(struct vblk_call *call)
+{
+	size_t left = call->result > 0 ? (size_t)call->result : 0;
+	const uint8_t *from = call->staged;
+
+	for (int i = 0; from && left > 0; i++) {
+		size_t part = call->iov[i].iov_len < left ? call->iov[i].iov_len : left;
+
+		memcpy(call->iov[i].iov_base, from, part);
+		from += part;
+		left -= part;
+	}
+	call->staged = NULL;
+}
+
 static struct vblk_call *wait_for_one(struct rig *rig)
 {
 	struct vblk_call *call = vblk_aio_reap(rig->aio);
@@ -114,6 +138,7 @@ static struct vblk_call *wait_for_one(struct rig *rig)
 		call = vblk_aio_reap(rig->aio);
 	}
 	assert_non_null(call);
+	fetch(call);
 	return call;
 }
 
@@ -278,6 +303,38 @@ static void test_a_read_only_disk(void **state)
 	end(&rig);
 }
 
+/* Short reads come by way of a stage, whatever number of vectors they have; longer ones do not. */
+static void test_small_reads_are_staged(void **state)
+{
+	uint8_t in[8192] = { 0 };
+	struct iovec vec[2] = { { in, 1000 }, { in + 2000, 3096 } };
+	struct iovec long_vec = { in, sizeof(in) };
+	struct vblk_call read = {
+		.op = VBLK_CALL_PREADV, .iov = vec, .count = 2, .offset = 1, .bytes = 4096
+	};
+	struct vblk_call long_read = {
+		.op = VBLK_CALL_PREADV, .iov = &long_vec, .count = 1, .bytes = sizeof(in)
+	};
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_aio_start(rig.aio, &read), 0);
+	assert_non_null(read.staged);
+	assert_ptr_equal(wait_for_one(&rig), &read);
+	assert_int_equal(read.result, 4096);
+	assert_int_equal(in[0], 0xab);
+	assert_int_equal(in[999], 0xab);
+	assert_int_equal(in[1000], 0);
+	assert_int_equal(in[5095], 0xab);
+	assert_int_equal(in[5096], 0);
+	assert_int_equal(vblk_aio_start(rig.aio, &long_read), 0);
+	assert_null(long_read.staged);
+	assert_int_equal(wait_for_one(&rig)->result, 8192);
+	assert_int_equal(in[1000], 0xab);
+	end(&rig);
+}
+
 /* More than the ring has room for are not taken, and those that were all come back. */
 static void test_a_full_ring(void **state)
 {
@@ -409,6 +466,85 @@ static void test_the_ring_lives_on_after_refusals(void **state)
 	for (unsigned i = 0; i < ENTRIES; i++)
 		assert_int_equal(wait_for_one(&rig)->result, 512);
 	assert_null(vblk_aio_reap(rig.aio));
+	end(&rig);
+}
+
+/* There are fewer stages than calls may be under way; each is one call's alone. */
+static void test_more_reads_than_stages(void **state)
+{
+#ifdef HAVE_LIBURING
+	enum {
+		COUNT = 2 * VBLK_RING_STAGES
+	};
+	uint8_t in[COUNT][512] = { 0 };
+	struct iovec vec[COUNT];
+	struct vblk_call call[COUNT];
+	struct vblk_aio *aio;
+	unsigned staged;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_uring_create(rig.backing, COUNT, &aio), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		staged = 0;
+		for (unsigned i = 0; i < COUNT; i++) {
+			uint8_t byte = (uint8_t)(round + i);
+
+			assert_int_equal(pwrite(rig.fd, &byte, 1, i * 16), 1);
+			vec[i] = (struct iovec){ in[i], 16 };
+			call[i] = (struct vblk_call){ .op = VBLK_CALL_PREADV,
+						      .iov = &vec[i],
+						      .count = 1,
+						      .offset = i * 16,
+						      .bytes = 16 };
+			assert_int_equal(vblk_aio_start(aio, &call[i]), 0);
+			staged += call[i].staged != NULL;
+		}
+		assert_int_equal(staged, VBLK_RING_STAGES);
+		for (unsigned i = 0; i < COUNT; i++) {
+			struct vblk_call *over = vblk_aio_reap(aio);
+
+			if (!over) {
+				vblk_aio_wait(aio);
+				over = vblk_aio_reap(aio);
+			}
+			assert_int_equal(over->result, 16);
+			fetch(over);
+		}
+		for (unsigned i = 0; i < COUNT; i++)
+			assert_int_equal(in[i][0], (uint8_t)(round + i));
+	}
+	vblk_aio_destroy(aio);
+	end(&rig);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
+/* A refused read has nothing in its stage, and gives it back. */
+static void test_refused_reads_are_not_staged(void **state)
+{
+	uint8_t in[16];
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call call = {
+		.op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = sizeof(in)
+	};
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	submit_error = -ENOMEM;
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(vblk_aio_start(rig.aio, &call), 0);
+		assert_non_null(call.staged);
+		vblk_aio_submit(rig.aio);
+		assert_ptr_equal(vblk_aio_reap(rig.aio), &call);
+		assert_true(call.result == VBLK_CALL_NOT_MADE);
+		assert_null(call.staged);
+	}
+	submit_error = 0;
 	end(&rig);
 }
 
@@ -548,6 +684,25 @@ static void test_a_file_that_cannot_be_opened_again(void **state)
 	close(fd);
 }
 
+static void test_no_memory_may_be_locked(void **state)
+{
+	uint8_t in[512];
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call read = {
+		.op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = sizeof(in)
+	};
+	struct rig rig;
+
+	(void)state;
+	buffers_error = -ENOMEM;
+	begin(&rig, false);
+	buffers_error = 0;
+	assert_int_equal(vblk_aio_start(rig.aio, &read), 0);
+	assert_null(read.staged);
+	assert_int_equal(wait_for_one(&rig)->result, 512);
+	assert_int_equal(in[511], 0xab);
+	end(&rig);
+}
 #endif
 
 /* Past the page cache if the descriptor is, and only to be read; the name does not matter. */
@@ -617,11 +772,15 @@ int main(void)
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_a_change_that_the_file_does_not_know),
 		cmocka_unit_test(test_a_read_only_disk),
+		cmocka_unit_test(test_small_reads_are_staged),
+		cmocka_unit_test(test_more_reads_than_stages),
+		cmocka_unit_test(test_refused_reads_are_not_staged),
 		cmocka_unit_test(test_the_ring_does_not_keep_the_disk_locked),
 #ifdef HAVE_LIBURING
 		cmocka_unit_test(test_the_ring_can_do_nothing_else),
 		cmocka_unit_test(test_the_registered_file_cannot_be_written),
 		cmocka_unit_test(test_a_file_that_cannot_be_opened_again),
+		cmocka_unit_test(test_no_memory_may_be_locked),
 #endif
 		cmocka_unit_test(test_opening_a_file_again),
 		cmocka_unit_test(test_a_file_in_memory_is_not_waited_for),
