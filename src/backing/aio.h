@@ -27,6 +27,7 @@ struct vblk_aio_ops {
 struct vblk_aio {
 	const struct vblk_aio_ops *ops;
 	int fd; /* readable when there is something to reap; -1: nothing ends by itself */
+	struct vblk_aio *next; /* while it is a spare (backing/spares.h) */
 };
 
 /*

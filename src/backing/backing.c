@@ -24,6 +24,7 @@ int vblk_backing_create(const struct vblk_backing_ops *ops, void *context,
 	made->ops = ops;
 	made->context = context;
 	made->info = *info;
+	vblk_spares_init(&made->spares);
 	*backing = made;
 	return 0;
 
@@ -44,6 +45,7 @@ void vblk_backing_unref(struct vblk_backing *backing)
 	/* Whoever closes must see what every other holder did before giving its reference back. */
 	if (!backing || atomic_fetch_sub_explicit(&backing->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	vblk_spares_destroy(&backing->spares);
 	if (backing->ops->close)
 		backing->ops->close(backing->context);
 	free(backing);

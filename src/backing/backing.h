@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "backing/spares.h"
+
 struct vblk_call;
 
 struct vblk_backing {
@@ -24,6 +26,7 @@ struct vblk_backing {
 	struct vblk_backing_info info; /* constant once the backing has been handed out */
 	/* As vblk_backing_async_fd; NULL: every call is made by its operation. */
 	int (*async_fd)(void *context, const struct vblk_call *call);
+	struct vblk_spares spares; /* who makes such calls */
 };
 
 /*

@@ -9,3 +9,11 @@ int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vbl
 	(void)aio;
 	return -EOPNOTSUPP;
 }
+
+int vblk_uring_prepare(struct vblk_backing *backing, unsigned entries, unsigned count)
+{
+	(void)backing;
+	(void)entries;
+	(void)count;
+	return -EOPNOTSUPP;
+}

@@ -254,6 +254,8 @@ static void uring_destroy(struct vblk_aio *aio)
 {
 	struct uring *uring = from_base(aio);
 
+	if (vblk_spares_put(&uring->backing->spares, aio))
+		return;
 	vblk_ring_close(&uring->ring);
 	free(uring);
 }
@@ -266,7 +268,7 @@ static const struct vblk_aio_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
-int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vblk_aio **aio)
+static int make(struct vblk_backing *backing, unsigned entries, struct vblk_aio **aio)
 {
 	const int fd = vblk_backing_async_fd(backing, NULL);
 	struct uring *uring;
@@ -293,4 +295,27 @@ int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vbl
 	}
 	*aio = &uring->base;
 	return 0;
+}
+
+int vblk_uring_create(struct vblk_backing *backing, unsigned entries, struct vblk_aio **aio)
+{
+	const int ret = vblk_spares_take(&backing->spares, aio);
+
+	return ret == -ENOENT ? make(backing, entries, aio) : ret;
+}
+
+int vblk_uring_prepare(struct vblk_backing *backing, unsigned entries, unsigned count)
+{
+	struct vblk_aio *aio;
+	int ret = 0;
+
+	vblk_spares_keep(&backing->spares, -EBUSY);
+	for (unsigned i = 0; i < count && ret == 0; i++) {
+		ret = make(backing, entries, &aio);
+		if (ret == 0 && !vblk_spares_put(&backing->spares, aio))
+			vblk_aio_destroy(aio);
+	}
+	if (ret < 0)
+		vblk_spares_keep(&backing->spares, ret);
+	return ret;
 }

@@ -26,6 +26,7 @@
 #include "cmd/disk_names.h"
 #include "cmd/serve.h"
 #include "cmd/stats.h"
+#include "request/air.h"
 
 #define NAME "serve"
 /* For the locks of a daemon that was killed, in whose place this one comes. */
@@ -186,11 +187,18 @@ static void worker_lost(void *context, int error)
 			     disk->name, strerror(-error));
 }
 
+static uint16_t queues_of(const struct serve *serve, unsigned int index)
+{
+	const struct cmd_disk_spec *spec = &serve->options.specs[index];
+
+	return spec->queues ? spec->queues : serve->options.queues;
+}
+
 static int create_server(struct serve *serve, unsigned int index)
 {
 	const struct cmd_disk_spec *spec = &serve->options.specs[index];
 	struct vblk_vhost_server_options options = {
-		.queues = spec->queues ? spec->queues : serve->options.queues,
+		.queues = queues_of(serve, index),
 		.any_files = serve->options.any_memory,
 	};
 	struct serve_disk *disk = &serve->disks[index];
@@ -279,6 +287,25 @@ static char *folder_of(const char *path)
 	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
+/*
+ * In the sandbox no ring can be made, nor can the files be opened that they are for. One more than
+ * there are queues: a worker that was given up brings its own back a moment after it has ended.
+ */
+static bool prepare_rings(struct serve *serve)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		const struct cmd_disk_spec *spec = &serve->options.specs[i];
+
+		if (spec->engine != CMD_DISK_URING)
+			continue;
+		vblk_air_prepare(serve->disks[i].backing, queues_of(serve, i) + 1u);
+		any = true;
+	}
+	return any;
+}
+
 static int enter_sandbox(struct serve *serve)
 {
 	char *folders[SERVE_DISKS_MAX + 1];
@@ -295,10 +322,8 @@ static int enter_sandbox(struct serve *serve)
 
 	if (serve->options.no_sandbox && !serve->options.user)
 		return CMD_OK;
-	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
-		if (serve->options.specs[i].engine == CMD_DISK_URING)
-			options.flags |= VBLK_SANDBOX_IO_URING;
-	}
+	if (prepare_rings(serve))
+		options.flags |= VBLK_SANDBOX_IO_URING;
 	if (serve->options.no_sandbox)
 		options.flags |= VBLK_SANDBOX_NO_LANDLOCK | VBLK_SANDBOX_NO_SECCOMP;
 	for (unsigned int i = 0; i <= serve->options.place_count && ret == 0; i++) {

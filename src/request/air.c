@@ -9,11 +9,17 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "backing/uring.h"
 #include "base/pages.h"
 
 static struct vblk_flight *from_call(struct vblk_call *call)
 {
 	return (struct vblk_flight *)((char *)call - offsetof(struct vblk_flight, call));
+}
+
+void vblk_air_prepare(struct vblk_backing *backing, unsigned count)
+{
+	(void)!vblk_uring_prepare(backing, VBLK_AIR_MAX, count);
 }
 
 int vblk_air_create(struct vblk_aio *aio, struct vblk_air **air)

@@ -37,6 +37,13 @@ struct vblk_air {
 	struct vblk_flight flights[VBLK_AIR_MAX];
 };
 
+/*
+ * Makes all that `count` drains of this backing will need to have their calls made by io_uring, for
+ * a process that will have no right to make it (backing/uring.h). What cannot be made now will be
+ * found missing then, and said.
+ */
+void vblk_air_prepare(struct vblk_backing *backing, unsigned count);
+
 /* Takes over `aio`, also if it fails. Returns 0 or -ENOMEM. */
 VBLK_MUST_USE int vblk_air_create(struct vblk_aio *aio, struct vblk_air **air);
 

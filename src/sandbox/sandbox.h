@@ -24,7 +24,7 @@
 #include <vblk/types.h>
 
 #define VBLK_SANDBOX_KILL	 (1u << 0) /* a call that is not allowed ends the process (SIGSYS) */
-#define VBLK_SANDBOX_IO_URING	 (1u << 1) /* allow io_uring, whose operations no filter sees */
+#define VBLK_SANDBOX_IO_URING	 (1u << 1) /* allow the use of io_uring rings that are there */
 #define VBLK_SANDBOX_NO_LANDLOCK (1u << 2)
 #define VBLK_SANDBOX_NO_SECCOMP	 (1u << 3)
 

@@ -99,7 +99,7 @@ struct late_aio *late_aio_create(struct vblk_backing *backing)
 	struct late_aio *late = calloc(1, sizeof(*late));
 
 	assert_non_null(late);
-	late->base = (struct vblk_aio){ &late_ops, -1 };
+	late->base = (struct vblk_aio){ .ops = &late_ops, .fd = -1 };
 	late->backing = backing;
 	return late;
 }

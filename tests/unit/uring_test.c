@@ -748,6 +748,66 @@ static void test_a_file_in_memory_is_not_waited_for(void **state)
 	close(fd);
 }
 
+static void read_one(struct vblk_aio *aio)
+{
+	uint8_t in[512] = { 0 };
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 512 };
+
+	assert_int_equal(vblk_aio_start(aio, &call), 0);
+	vblk_aio_wait(aio);
+	assert_ptr_equal(vblk_aio_reap(aio), &call);
+	assert_int_equal(call.result, 512);
+	fetch(&call);
+	assert_int_equal(in[511], 0xab);
+}
+
+/* As many as were prepared, each for one at a time, and no other is made. */
+static void test_rings_that_were_prepared(void **state)
+{
+	struct vblk_aio *aio[3];
+	size_t fds;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_uring_prepare(rig.backing, ENTRIES, 2), 0);
+	fds = process_fds();
+	for (unsigned round = 0; round < 3; round++) {
+		assert_int_equal(vblk_uring_create(rig.backing, ENTRIES, &aio[0]), 0);
+		assert_int_equal(vblk_uring_create(rig.backing, ENTRIES, &aio[1]), 0);
+		assert_int_equal(vblk_uring_create(rig.backing, ENTRIES, &aio[2]), -EBUSY);
+		assert_ptr_not_equal(aio[0], aio[1]);
+		read_one(aio[0]);
+		read_one(aio[1]);
+		vblk_aio_destroy(aio[0]);
+		vblk_aio_destroy(aio[1]);
+		assert_int_equal(process_fds(), fds);
+	}
+	end(&rig);
+}
+
+/* Any descriptor that io_uring would take. */
+static int one_fd(void *context, const struct vblk_call *call)
+{
+	(void)context;
+	(void)call;
+	return STDIN_FILENO;
+}
+
+/* Why there are none is told to who comes later, without another try. */
+static void test_rings_that_could_not_be_prepared(void **state)
+{
+	struct vblk_backing *memory = disk_create(4096, 0);
+	struct vblk_aio *aio;
+
+	(void)state;
+	assert_int_equal(vblk_uring_prepare(memory, ENTRIES, 2), -EOPNOTSUPP);
+	memory->async_fd = one_fd;
+	assert_int_equal(vblk_uring_create(memory, ENTRIES, &aio), -EOPNOTSUPP);
+	vblk_backing_unref(memory);
+}
+
 static void test_a_disk_that_is_no_file(void **state)
 {
 	struct vblk_backing *memory = disk_create(4096, 0);
@@ -784,6 +844,8 @@ int main(void)
 #endif
 		cmocka_unit_test(test_opening_a_file_again),
 		cmocka_unit_test(test_a_file_in_memory_is_not_waited_for),
+		cmocka_unit_test(test_rings_that_were_prepared),
+		cmocka_unit_test(test_rings_that_could_not_be_prepared),
 		cmocka_unit_test(test_a_disk_that_is_no_file),
 	};
 
