@@ -80,32 +80,32 @@ void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
 		     const struct vblk_table *table, uint16_t head)
 {
 	struct walk walk = { .table = *table };
-	uint32_t total_length = 0;
-	uint16_t count = 0;
+	struct vblk_desc *desc = chain->desc;
+	uint32_t room = UINT32_MAX; /* of the lengths taken together */
 	struct words words;
 
+	chain->head = head;
 	begin_table(&walk, head);
 	while (read_words(&walk, view, &words)) {
+		uint32_t length = (uint32_t)words.rest;
 		uint16_t flags = (uint16_t)(words.rest >> 32);
-		uint16_t next = (uint16_t)(words.rest >> 48);
 
-		if (flags & VRING_DESC_F_INDIRECT) {
+		if (__builtin_expect(flags & VRING_DESC_F_INDIRECT, false)) {
 			if (!enter_table(&walk, view, words))
 				break;
 			continue;
 		}
-		if (__builtin_add_overflow(total_length, (uint32_t)words.rest, &total_length))
+		if (length > room)
 			break;
-		if (count == VBLK_CHAIN_MAX) {
-			count++;
-			break;
+		room -= length;
+		if (desc == chain->desc + VBLK_CHAIN_MAX) {
+			chain->count = VBLK_CHAIN_MAX + 1;
+			return;
 		}
-		chain->desc[count++] =
-			(struct vblk_desc){ words.address, (uint32_t)words.rest, flags, next };
+		walk.index = (uint16_t)(words.rest >> 48);
+		*desc++ = (struct vblk_desc){ words.address, length, flags, (uint16_t)walk.index };
 		if (!(flags & VRING_DESC_F_NEXT))
 			break;
-		walk.index = next;
 	}
-	chain->head = head;
-	chain->count = count;
+	chain->count = (uint16_t)(desc - chain->desc);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/inline.h"
 #include "base/log.h"
 #include "base/relax.h"
 #include "metrics/metrics.h"
@@ -211,7 +212,7 @@ static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
  * Makes a call that somebody else would not make. What was launched before must not wait for it;
  * and handing that over may take so long that it is too late for this one.
  */
-static ssize_t make_here(struct vblk_drain *drain, const struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE ssize_t make_here(struct vblk_drain *drain, const struct vblk_flight *flight)
 {
 	ssize_t result;
 
@@ -227,7 +228,7 @@ static ssize_t make_here(struct vblk_drain *drain, const struct vblk_flight *fli
 }
 
 /* Makes the flight's call and those behind it, or has them made. */
-static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 {
 	struct vblk_air *air = drain->config.air;
 	ssize_t result;
@@ -240,7 +241,7 @@ static enum vblk_step fly(struct vblk_drain *drain, struct vblk_flight *flight)
 	return vblk_drain_conclude(drain, flight);
 }
 
-static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
 

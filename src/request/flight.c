@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/inline.h"
 
 /* Zeros for a backing that cannot make them: the same page in every vector of a write. */
 #define ZERO_BYTES 4096u
@@ -62,13 +63,13 @@ static bool is_interrupted(struct vblk_flight *flight, ssize_t result)
  * Whether there is no going on: this worker was given up, or memory was lost, and with it what the
  * request is about, or the data that it would write.
  */
-static bool must_stop(const struct vblk_io *io)
+VBLK_ALWAYS_INLINE bool must_stop(const struct vblk_io *io)
 {
 	return vblk_lease_is_revoked(io->lease) || vblk_memory_view_has_failed(io->view);
 }
 
 /* The call that was prepared may be made, unless it is too late for it. */
-static bool go(const struct vblk_io *io, struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE bool go(const struct vblk_io *io, struct vblk_flight *flight)
 {
 	return must_stop(io) ? fail(flight, -ECANCELED) : true;
 }
@@ -94,7 +95,7 @@ static bool make_stable(const struct vblk_io *io, struct vblk_flight *flight)
 
 /* ---- reading and writing ---- */
 
-static bool move_window(const struct vblk_io *io, struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE bool move_window(const struct vblk_io *io, struct vblk_flight *flight)
 {
 	struct vblk_iovecs *iovecs = &flight->iovecs;
 
@@ -135,7 +136,7 @@ enum moved {
 	MOVED_FAILED,
 };
 
-static enum moved take_move(struct vblk_flight *flight, ssize_t result)
+VBLK_ALWAYS_INLINE enum moved take_move(struct vblk_flight *flight, ssize_t result)
 {
 	struct vblk_iovecs *iovecs = &flight->iovecs;
 

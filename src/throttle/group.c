@@ -187,13 +187,12 @@ static bool pass(struct vblk_throttle_group *group, struct vblk_throttle_member 
 	return false;
 }
 
-bool vblk_throttle_pass(struct vblk_throttle_member *member, uint64_t bytes, uint64_t *wait_ns)
+bool vblk_throttle_pass_limits(struct vblk_throttle_member *member, uint64_t bytes,
+			       uint64_t *wait_ns)
 {
 	struct vblk_throttle_group *group = member->group;
 	bool passed;
 
-	if (!atomic_load_explicit(&group->limited, memory_order_acquire))
-		return true;
 	pthread_mutex_lock(&group->lock);
 	passed = pass(group, member, bytes, wait_ns);
 	pthread_mutex_unlock(&group->lock);

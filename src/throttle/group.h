@@ -79,13 +79,22 @@ void vblk_throttle_leave(struct vblk_throttle_member *member);
 /* Out of the line: the request that waited is gone. */
 void vblk_throttle_give_up(struct vblk_throttle_member *member);
 
+/* As vblk_throttle_pass, where there are limits. */
+VBLK_MUST_USE bool vblk_throttle_pass_limits(struct vblk_throttle_member *member, uint64_t bytes,
+					     uint64_t *wait_ns);
+
 /*
  * Pays for one operation and `bytes` bytes and returns true; or joins the line, returns false and
  * sets *wait_ns to when it is worth trying again, at least 1: exactly, for the first in line, and
  * VBLK_THROTTLE_TURN for the others, who are woken when they are first.
  */
 #define VBLK_THROTTLE_TURN UINT64_MAX
-VBLK_MUST_USE bool vblk_throttle_pass(struct vblk_throttle_member *member, uint64_t bytes,
-				      uint64_t *wait_ns);
+VBLK_MUST_USE static inline bool vblk_throttle_pass(struct vblk_throttle_member *member,
+						    uint64_t bytes, uint64_t *wait_ns)
+{
+	if (!atomic_load_explicit(&member->group->limited, memory_order_acquire))
+		return true;
+	return vblk_throttle_pass_limits(member, bytes, wait_ns);
+}
 
 #endif
