@@ -11,6 +11,7 @@
 #include "vmm/layout.h"
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/procfs.h>
@@ -19,6 +20,7 @@
 
 #define NOTE_NAME  "CORE"
 #define PIECE_SIZE (UINT64_C(1) << 20)
+#define PUSH_SIZE  (UINT64_C(32) << 20)
 
 /* A note as it lies in the file: name and descriptor begin at multiples of 4, not of 8. */
 struct note {
@@ -258,44 +260,97 @@ static uint64_t run_length(const uint8_t *data, uint64_t size, bool zero)
 	return length;
 }
 
-static int write_region(int fd, const struct vmm_ram_region *region, uint64_t offset,
-			bool (*stop)(void *context), void *context)
-{
-	uint64_t done = 0;
+/* Guest memory on its way into the file. */
+struct writer {
+	int fd;
+	const struct vmm_core_watch *watch; /* or NULL */
+	uint64_t done; /* bytes of memory */
+	uint64_t total;
+	uint64_t begun; /* up to here in the file the disk has been asked to write */
+	uint64_t ended; /* up to here it has */
+};
 
-	while (done < region->bytes) {
-		const uint8_t *data = region->host + done;
-		uint64_t piece = vblk_min_u64(region->bytes - done, PIECE_SIZE);
-		bool zero = is_zero(data);
-		uint64_t length = run_length(data, piece, zero);
+/*
+ * Keeps the disk at it, a stretch behind: left to the end, all of the writing would be one call
+ * that nobody can call off, behind a progress that says that all is done. What fails here fails
+ * again, with a reason, in fsync().
+ */
+static void push(struct writer *writer, uint64_t written)
+{
+	if (written - writer->begun < PUSH_SIZE)
+		return;
+	(void)sync_file_range(writer->fd, (off_t)writer->begun, (off_t)(written - writer->begun),
+			      SYNC_FILE_RANGE_WRITE);
+	/* No length at all would mean the whole file. */
+	if (writer->begun > writer->ended)
+		(void)sync_file_range(writer->fd, (off_t)writer->ended,
+				      (off_t)(writer->begun - writer->ended),
+				      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+					      SYNC_FILE_RANGE_WAIT_AFTER);
+	writer->ended = writer->begun;
+	writer->begun = written;
+}
+
+static int write_piece(struct writer *writer, const uint8_t *data, uint64_t size, uint64_t offset)
+{
+	uint64_t length;
+
+	for (uint64_t done = 0; done < size; done += length) {
+		bool zero = is_zero(data + done);
 		int ret = 0;
 
-		if (stop && stop(context))
-			return -ECANCELED;
+		length = run_length(data + done, size - done, zero);
 		if (!zero)
-			ret = write_at(fd, data, length, offset + done);
+			ret = write_at(writer->fd, data + done, length, offset + done);
 		if (ret)
 			return ret;
-		done += length;
 	}
 	return 0;
 }
 
-int vmm_core_write(int fd, const struct vmm_core *core, bool (*stop)(void *context), void *context)
+static bool may_go_on(const struct writer *writer)
 {
+	const struct vmm_core_watch *watch = writer->watch;
+
+	return !watch || watch->go_on(watch->context, writer->done, writer->total);
+}
+
+static int write_region(struct writer *writer, const struct vmm_ram_region *region, uint64_t offset)
+{
+	for (uint64_t at = 0; at < region->bytes;) {
+		uint64_t size = vblk_min_u64(region->bytes - at, PIECE_SIZE);
+		int ret;
+
+		if (!may_go_on(writer))
+			return -ECANCELED;
+		ret = write_piece(writer, region->host + at, size, offset + at);
+		if (ret)
+			return ret;
+		at += size;
+		writer->done += size;
+		push(writer, offset + at);
+	}
+	return 0;
+}
+
+int vmm_core_write(int fd, const struct vmm_core *core, const struct vmm_core_watch *watch)
+{
+	const uint64_t total = core->ram->low_bytes + core->ram->high_bytes;
+	struct writer writer = { .fd = fd, .watch = watch, .total = total };
 	struct head head = { .core = core };
 	int ret = make_head(&head);
 
-	if (!ret &&
-	    ftruncate(fd, (off_t)(head.memory_at + core->ram->low_bytes + core->ram->high_bytes)))
+	if (!ret && ftruncate(fd, (off_t)(head.memory_at + total)))
 		ret = -errno;
 	if (!ret)
 		ret = write_at(fd, head.data, head.size, 0);
 	for (unsigned int i = 0; !ret && i < VMM_RAM_REGIONS; i++) {
 		const struct vmm_ram_region region = vmm_ram_region(core->ram, i);
 
-		ret = write_region(fd, &region, offset_of(&head, region.address), stop, context);
+		ret = write_region(&writer, &region, offset_of(&head, region.address));
 	}
+	if (!ret && !may_go_on(&writer))
+		ret = -ECANCELED;
 	free(head.data);
 	return ret;
 }

@@ -27,11 +27,21 @@ struct vmm_core {
 	unsigned int vcpus;
 };
 
+/* Who looks on while it is written. */
+struct vmm_core_watch {
+	/*
+	 * Told between pieces how many bytes of guest memory are dealt with, of how many; most of
+	 * what was written is on disk by then. False ends it with -ECANCELED.
+	 */
+	bool (*go_on)(void *context, uint64_t done, uint64_t total);
+	void *context;
+};
+
 /*
- * Writes to `fd`, an empty regular file. Between pieces *stop is asked whether to go on: true ends
- * it with -ECANCELED; `stop` may be NULL. Returns 0, -ENOMEM, or why the file cannot be written.
+ * Writes to `fd`, an empty regular file. `watch` may be NULL. Returns 0, -ECANCELED, -ENOMEM, or
+ * why the file cannot be written.
  */
-VBLK_MUST_USE int vmm_core_write(int fd, const struct vmm_core *core, bool (*stop)(void *context),
-				 void *context);
+VBLK_MUST_USE int vmm_core_write(int fd, const struct vmm_core *core,
+				 const struct vmm_core_watch *watch);
 
 #endif

@@ -21,6 +21,21 @@
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define EFER_LMA (UINT64_C(1) << 10)
 
+static bool may_go_on(void *context)
+{
+	const struct vmm *vmm = context;
+	struct pollfd fd = { .fd = vmm->call_off_fd, .events = POLLIN };
+
+	return poll(&fd, 1, 0) <= 0;
+}
+
+static int called_off(struct vmm_error *error)
+{
+	snprintf(error->text, sizeof(error->text), "dump: called off");
+	error->bad_input = false;
+	return -ECANCELED;
+}
+
 /* --- Taking the picture --- */
 
 static int read_registers(struct vmm_picture *picture, struct vmm_error *error)
@@ -39,7 +54,8 @@ static int read_registers(struct vmm_picture *picture, struct vmm_error *error)
 static int try_tables(struct vmm_picture *picture, uint64_t tables, unsigned int levels)
 {
 	struct vmm_mappings mappings;
-	int ret = vmm_pagetable_list(&picture->vmm->ram, tables, levels, &mappings);
+	int ret =
+		vmm_pagetable_list(&picture->vmm->ram, tables, levels, &picture->limits, &mappings);
 
 	if (ret)
 		return ret;
@@ -53,39 +69,63 @@ static int try_tables(struct vmm_picture *picture, uint64_t tables, unsigned int
 	return 0;
 }
 
+static bool has_tables(const struct kvm_sregs *sregs)
+{
+	return sregs->cr0 & CR0_PG && sregs->efer & EFER_LMA;
+}
+
+/* Processors that idle have the same ones. */
+static bool has_tables_of_another(const struct vmm_picture *picture, unsigned int vcpu)
+{
+	for (unsigned int i = 0; i < vcpu; i++)
+		if (has_tables(&picture->sregs[i]) &&
+		    picture->sregs[i].cr3 == picture->sregs[vcpu].cr3)
+			return true;
+	return false;
+}
+
 /*
  * A kernel that isolates its page tables gives user mode others, which map next to nothing of the
  * kernel: they are the page behind the kernel's own.
  */
-static int find_mappings(struct vmm_picture *picture)
+static int find_mappings(struct vmm_picture *picture, struct vmm_error *error)
 {
 	int ret = 0;
 
+	picture->limits = (struct vmm_walk_limits){
+		.tables = vmm_pagetable_enough(&picture->vmm->ram),
+		.go_on = may_go_on,
+		.context = picture->vmm,
+	};
 	for (unsigned int i = 0; !ret && i < picture->vmm->vcpu_count; i++) {
 		const struct kvm_sregs *sregs = &picture->sregs[i];
-		unsigned int levels = sregs->cr4 & CR4_LA57 ? 5 : 4;
-		uint64_t tables = sregs->cr3 & ~(VMM_PAGE_SIZE - 1);
+		const unsigned int levels = sregs->cr4 & CR4_LA57 ? 5 : 4;
+		const uint64_t tables = sregs->cr3 & ~(VMM_PAGE_SIZE - 1);
 
-		if (!(sregs->cr0 & CR0_PG) || !(sregs->efer & EFER_LMA))
+		if (!has_tables(sregs) || has_tables_of_another(picture, i))
 			continue;
 		ret = try_tables(picture, tables, levels);
 		if (!ret && tables & VMM_PAGE_SIZE)
 			ret = try_tables(picture, tables ^ VMM_PAGE_SIZE, levels);
 	}
-	return ret;
+	if (ret == -ECANCELED)
+		return called_off(error);
+	return ret ? vmm_error_host(error, ret, "dump") : 0;
 }
 
 /* --- Files --- */
 
-static bool is_called_off(void *context)
+static bool tell_and_go_on(void *context, uint64_t done, uint64_t total)
 {
-	const struct vmm *vmm = context;
-	struct pollfd fd = { .fd = vmm->call_off_fd, .events = POLLIN };
+	const struct vmm_picture *picture = context;
+	const struct vmm_dump_about *about = picture->about;
 
-	return poll(&fd, 1, 0) > 0;
+	if (about->progress)
+		about->progress(about->context, done, total);
+	return may_go_on(picture->vmm);
 }
 
-static int write_core(const struct vmm_picture *picture, const struct vmm_dump_folder *folder)
+static int write_core(struct vmm_picture *picture, const struct vmm_dump_folder *folder)
 {
 	const struct vmm_core core = {
 		.ram = &picture->vmm->ram,
@@ -94,13 +134,14 @@ static int write_core(const struct vmm_picture *picture, const struct vmm_dump_f
 		.sregs = picture->sregs,
 		.vcpus = picture->vmm->vcpu_count,
 	};
+	const struct vmm_core_watch watch = { .go_on = tell_and_go_on, .context = picture };
 	int fd = openat(folder->inside, VMM_DUMP_CORE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 			0600);
 	int ret;
 
 	if (fd < 0)
 		return -errno;
-	ret = vmm_core_write(fd, &core, is_called_off, picture->vmm);
+	ret = vmm_core_write(fd, &core, &watch);
 	if (!ret && fsync(fd))
 		ret = -errno;
 	close(fd);
@@ -134,7 +175,7 @@ static int write_json(const struct vmm_picture *picture, const struct vmm_dump_f
 	return ret;
 }
 
-static int write_files(const struct vmm_picture *picture, struct vmm_dump_folder *folder,
+static int write_files(struct vmm_picture *picture, struct vmm_dump_folder *folder,
 		       struct vmm_error *error)
 {
 	int ret = write_json(picture, folder);
@@ -142,11 +183,8 @@ static int write_files(const struct vmm_picture *picture, struct vmm_dump_folder
 	if (ret)
 		return vmm_dump_folder_failed(folder, ret, VMM_DUMP_JSON, error);
 	ret = write_core(picture, folder);
-	if (ret == -ECANCELED) {
-		snprintf(error->text, sizeof(error->text), "dump: called off");
-		error->bad_input = false;
-		return ret;
-	}
+	if (ret == -ECANCELED)
+		return called_off(error);
 	if (ret)
 		return vmm_dump_folder_failed(folder, ret, VMM_DUMP_CORE, error);
 	return vmm_dump_folder_publish(folder, error);
@@ -164,8 +202,8 @@ int vmm_dump(struct vmm *vmm, const char *path, const struct vmm_dump_about *abo
 	picture->vmm = vmm;
 	picture->about = about;
 	ret = read_registers(picture, error);
-	if (!ret && find_mappings(picture))
-		ret = vmm_error_host(error, -ENOMEM, "dump");
+	if (!ret)
+		ret = find_mappings(picture, error);
 	if (!ret)
 		ret = vmm_dump_folder_open(&folder, path, error);
 	if (!ret)

@@ -17,6 +17,7 @@ struct vmm_picture {
 	const struct vmm_dump_about *about;
 	struct kvm_regs regs[VMM_MAX_CPUS];
 	struct kvm_sregs sregs[VMM_MAX_CPUS];
+	struct vmm_walk_limits limits;
 	struct vmm_mappings mappings; /* none if no vCPU has paging in long mode */
 	uint64_t page_tables;	      /* guest-physical, where they were found; 0: nowhere */
 };

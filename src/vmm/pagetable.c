@@ -28,6 +28,8 @@
 #define UPPER_HALF   (ENTRIES / 2)
 #define LIST_START   64u
 #define TABLES_SPARE 4096u
+#define WALKS_MAX    8u	  /* of those that go as far as they may */
+#define TABLES_ASK   256u /* between questions whether to go on: some 100 us */
 #define IMAGE_START  (UINT64_C(0) - (UINT64_C(2) << 30)) /* of the kernel and its modules */
 
 /* What one of the walks looks for. */
@@ -51,6 +53,7 @@ struct walk {
 	struct vmm_mappings *out;
 	size_t room;
 	uint64_t tables_left;
+	struct vmm_walk_limits *limits;
 };
 
 static uint64_t bytes_of_entry(unsigned int level)
@@ -123,14 +126,22 @@ static int add_what_is_memory(struct walk *walk, uint64_t linear, uint64_t physi
 	return 0;
 }
 
-static const uint8_t *open_table(struct walk *walk, uint64_t physical)
+/* Returns 0 with `*table`, which is NULL if there is nothing to be looked at; or -ECANCELED. */
+static int open_table(struct walk *walk, uint64_t physical, const uint8_t **table)
 {
-	if (!walk->tables_left) {
+	struct vmm_walk_limits *limits = walk->limits;
+
+	*table = NULL;
+	if (!walk->tables_left || !limits->tables) {
 		walk->out->cut = true;
-		return NULL;
+		return 0;
 	}
 	walk->tables_left--;
-	return vmm_ram_at(walk->ram, physical, VMM_PAGE_SIZE);
+	limits->tables--;
+	if (limits->tables % TABLES_ASK == 0 && limits->go_on && !limits->go_on(limits->context))
+		return -ECANCELED;
+	*table = vmm_ram_at(walk->ram, physical, VMM_PAGE_SIZE);
+	return 0;
 }
 
 /* Whether an entry has to do with the walk in hand. */
@@ -151,9 +162,11 @@ static int walk_tables(struct walk *walk, uint64_t cr3, unsigned int levels)
 {
 	struct place places[LEVELS_MAX + 1];
 	unsigned int level = levels;
+	int ret;
 
-	places[level] = (struct place){ open_table(walk, cr3 & ADDRESS), UPPER_HALF, 0 };
-	while (level <= levels) {
+	places[level] = (struct place){ NULL, UPPER_HALF, 0 };
+	ret = open_table(walk, cr3 & ADDRESS, &places[level].table);
+	while (!ret && level <= levels) {
 		struct place *place = &places[level];
 		uint64_t entry, linear, bytes = bytes_of_entry(level);
 
@@ -167,20 +180,16 @@ static int walk_tables(struct walk *walk, uint64_t cr3, unsigned int levels)
 		if (!(entry & PRESENT) || !is_wanted(walk, canonical(linear, levels), level))
 			continue;
 		if (level == 1 || (level <= 3 && entry & PAGE_SIZE_PS)) {
-			int ret = 0;
-
 			if (level <= walk->part->max_level)
 				ret = add_what_is_memory(walk, canonical(linear, levels),
 							 entry & ADDRESS & ~(bytes - 1), bytes);
-			if (ret)
-				return ret;
 		} else {
 			level--;
-			places[level] =
-				(struct place){ open_table(walk, entry & ADDRESS), 0, linear };
+			places[level] = (struct place){ NULL, 0, linear };
+			ret = open_table(walk, entry & ADDRESS, &places[level].table);
 		}
 	}
-	return 0;
+	return ret;
 }
 
 static int by_linear(const void *a, const void *b)
@@ -208,11 +217,23 @@ static void merge(struct vmm_mappings *mappings)
 	mappings->count = count + 1;
 }
 
-int vmm_pagetable_list(const struct vmm_ram *ram, uint64_t cr3, unsigned int levels,
-		       struct vmm_mappings *mappings)
+/* Twice what maps all memory by the smallest pages, and some. */
+static uint64_t enough_for_a_part(const struct vmm_ram *ram)
 {
 	const uint64_t pages = (ram->low_bytes + ram->high_bytes) / VMM_PAGE_SIZE;
-	struct walk walk = { .ram = ram, .out = mappings };
+
+	return 2 * pages / ENTRIES + TABLES_SPARE;
+}
+
+uint64_t vmm_pagetable_enough(const struct vmm_ram *ram)
+{
+	return WALKS_MAX * VBLK_ARRAY_SIZE(parts) * enough_for_a_part(ram);
+}
+
+int vmm_pagetable_list(const struct vmm_ram *ram, uint64_t cr3, unsigned int levels,
+		       struct vmm_walk_limits *limits, struct vmm_mappings *mappings)
+{
+	struct walk walk = { .ram = ram, .out = mappings, .limits = limits };
 
 	memset(mappings, 0, sizeof(*mappings));
 	if (levels < LEVELS_MIN || levels > LEVELS_MAX)
@@ -221,7 +242,7 @@ int vmm_pagetable_list(const struct vmm_ram *ram, uint64_t cr3, unsigned int lev
 		int ret;
 
 		walk.part = &parts[i];
-		walk.tables_left = 2 * pages / ENTRIES + TABLES_SPARE;
+		walk.tables_left = enough_for_a_part(ram);
 		ret = walk_tables(&walk, cr3, levels);
 		if (ret) {
 			vmm_mappings_free(mappings);

@@ -136,10 +136,13 @@ void vmm_end(struct vmm *vmm);
 
 bool vmm_is_frozen(const struct vmm *vmm);
 
-/* What a dump says of itself. */
+/* What a dump says of itself, and to whom. */
 struct vmm_dump_about {
 	const char *version; /* of the program */
 	const char *reason;  /* a word: why it was made */
+	/* Told often how many bytes of guest memory are dealt with, of how many; or NULL. */
+	void (*progress)(void *context, uint64_t done, uint64_t total);
+	void *context;
 };
 
 /* Room for the path of a dump. */

@@ -89,9 +89,10 @@ static void map(struct guest *guest, unsigned int levels, uint64_t linear, uint6
 
 static struct vmm_mappings list(struct guest *guest, unsigned int levels)
 {
+	struct vmm_walk_limits limits = { .tables = vmm_pagetable_enough(&guest->ram) };
 	struct vmm_mappings mappings;
 
-	assert_int_equal(vmm_pagetable_list(&guest->ram, TABLES, levels, &mappings), 0);
+	assert_int_equal(vmm_pagetable_list(&guest->ram, TABLES, levels, &limits, &mappings), 0);
 	return mappings;
 }
 
@@ -142,14 +143,19 @@ static void five_levels(void **state)
 	vmm_mappings_free(&mappings);
 }
 
+static void make_tables_that_are_their_own_children(struct guest *guest)
+{
+	for (unsigned int i = 0; i < 512; i++)
+		vblk_le64_put(guest->host + TABLES + 8 * (size_t)i, TABLES | PRESENT);
+}
+
 /* Tables that are their own children, and tables outside memory: it ends, and says what is cut. */
 static void tables_made_to_hurt(void **state)
 {
 	struct guest *guest = *state;
 	struct vmm_mappings mappings;
 
-	for (unsigned int i = 0; i < 512; i++)
-		vblk_le64_put(guest->host + TABLES + 8 * (size_t)i, TABLES | PRESENT);
+	make_tables_that_are_their_own_children(guest);
 	mappings = list(guest, 4);
 	assert_true(mappings.cut);
 	assert_true(mappings.count <= VMM_MAPPINGS_MAX);
@@ -161,6 +167,59 @@ static void tables_made_to_hurt(void **state)
 	mappings = list(guest, 4);
 	assert_int_equal(mappings.count, 0);
 	vmm_mappings_free(&mappings);
+}
+
+static bool count_and_go_on(void *context)
+{
+	(*(unsigned int *)context)++;
+	return true;
+}
+
+static bool stop_the_walk(void *context)
+{
+	(*(unsigned int *)context)++;
+	return false;
+}
+
+/* As many processors as there can be, each with tables that hurt: together they cost what a few do.
+ */
+static void all_walks_have_one_limit(void **state)
+{
+	struct guest *guest = *state;
+	const uint64_t enough = vmm_pagetable_enough(&guest->ram);
+	unsigned int asked = 0;
+	struct vmm_walk_limits limits = { enough, count_and_go_on, &asked };
+	struct vmm_mappings mappings;
+
+	make_tables_that_are_their_own_children(guest);
+	for (unsigned int i = 0; i < 64; i++) {
+		const uint64_t before = limits.tables;
+
+		assert_int_equal(vmm_pagetable_list(&guest->ram, TABLES, 4, &limits, &mappings), 0);
+		assert_true(mappings.cut);
+		assert_true(before - limits.tables <= enough / 4);
+		assert_true(before > 0 || mappings.count == 0);
+		vmm_mappings_free(&mappings);
+	}
+	assert_int_equal(limits.tables, 0);
+	assert_true(asked >= enough / 1024);
+}
+
+static void a_walk_is_called_off(void **state)
+{
+	struct guest *guest = *state;
+	unsigned int asked = 0;
+	struct vmm_walk_limits limits = { vmm_pagetable_enough(&guest->ram), stop_the_walk,
+					  &asked };
+	const uint64_t before = limits.tables;
+	struct vmm_mappings mappings;
+
+	make_tables_that_are_their_own_children(guest);
+	assert_int_equal(vmm_pagetable_list(&guest->ram, TABLES, 4, &limits, &mappings),
+			 -ECANCELED);
+	assert_int_equal(asked, 1);
+	assert_true(before - limits.tables <= 1024);
+	assert_null(mappings.list);
 }
 
 static bool lists(const struct vmm_mappings *mappings, uint64_t linear)
@@ -286,7 +345,7 @@ static void write_core(struct guest *guest, const struct vmm_mappings *mappings,
 	struct stat st;
 
 	file->fd = temporary();
-	assert_int_equal(vmm_core_write(file->fd, &core, NULL, NULL), 0);
+	assert_int_equal(vmm_core_write(file->fd, &core, NULL), 0);
 	assert_int_equal(fstat(file->fd, &st), 0);
 	file->size = (size_t)st.st_size;
 	file->data = malloc(file->size);
@@ -436,33 +495,78 @@ static void a_file_that_must_not_grow_is_an_error(void **state)
 	small.rlim_max = before.rlim_max;
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	assert_int_equal(vmm_core_write(fd, &core, NULL, NULL), -EFBIG);
+	assert_int_equal(vmm_core_write(fd, &core, NULL), -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	close(fd);
 	fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
-	assert_int_equal(vmm_core_write(fd, &core, NULL, NULL), -EINVAL); /* has no size */
+	assert_int_equal(vmm_core_write(fd, &core, NULL), -EINVAL); /* has no size */
 	close(fd);
 }
 
-static bool stop_at_once(void *context)
+/* Who looks on while a core file is written. */
+struct looker {
+	unsigned int told;
+	unsigned int stops_at; /* which time it says no; 0: never */
+	uint64_t done;
+	uint64_t total;
+};
+
+static bool look(void *context, uint64_t done, uint64_t total)
 {
-	(*(unsigned int *)context)++;
-	return true;
+	struct looker *looker = context;
+
+	assert_true(looker->told == 0 || done > looker->done);
+	assert_true(looker->told == 0 || total == looker->total);
+	looker->told++;
+	looker->done = done;
+	looker->total = total;
+	return looker->told != looker->stops_at;
+}
+
+/* Writes a guest of `mib` MiB and of a little above the hole, with a page of ones in the last. */
+static int write_watched(uint64_t mib, struct looker *looker)
+{
+	const struct vmm_mappings none = { 0 };
+	const struct kvm_regs regs = { 0 };
+	const struct kvm_sregs sregs = { 0 };
+	const struct vmm_core_watch watch = { look, looker };
+	const uint64_t low = mib << 20, high = 3 * PAGE;
+	uint8_t *host = calloc(1, low + high);
+	const struct vmm_ram ram = { host, low, high };
+	const struct vmm_core core = { &ram, &none, &regs, &sregs, 1 };
+	int fd = temporary();
+	int ret;
+
+	assert_non_null(host);
+	memset(host + low - PAGE, 1, PAGE);
+	ret = vmm_core_write(fd, &core, &watch);
+	close(fd);
+	free(host);
+	return ret;
+}
+
+/* Told of each MiB, of the end, and while the disk is kept at it (each 32 MiB). */
+static void progress_is_told(void **state)
+{
+	struct looker looker = { 0 };
+
+	(void)state;
+	assert_int_equal(write_watched(100, &looker), 0);
+	assert_int_equal(looker.told, 100 + 1 + 1);
+	assert_int_equal(looker.total, (UINT64_C(100) << 20) + 3 * PAGE);
+	assert_int_equal(looker.done, looker.total);
 }
 
 static void is_called_off_between_pieces(void **state)
 {
-	struct guest *guest = *state;
-	const struct vmm_mappings none = { 0 };
-	const struct kvm_regs regs = { 0 };
-	const struct kvm_sregs sregs = { 0 };
-	const struct vmm_core core = { &guest->ram, &none, &regs, &sregs, 1 };
-	unsigned int asked = 0;
-	int fd = temporary();
+	for (unsigned int at = 1; at <= 4; at++) {
+		struct looker looker = { .stops_at = at };
 
-	assert_int_equal(vmm_core_write(fd, &core, stop_at_once, &asked), -ECANCELED);
-	assert_int_equal(asked, 1);
-	close(fd);
+		(void)state;
+		/* Before the first piece, before the second, before the last, and behind it. */
+		assert_int_equal(write_watched(2, &looker), -ECANCELED);
+		assert_int_equal(looker.told, at);
+	}
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -473,6 +577,8 @@ int main(void)
 		TEST(lists_what_the_kernel_has_mapped),
 		TEST(five_levels),
 		TEST(tables_made_to_hurt),
+		TEST(all_walks_have_one_limit),
+		TEST(a_walk_is_called_off),
 		TEST(more_than_there_is_room_for),
 		TEST(each_part_leaves_room),
 		TEST(parts_are_joined),
@@ -481,6 +587,7 @@ int main(void)
 		TEST(registers_are_notes),
 		TEST(zeros_are_holes),
 		TEST(a_file_that_must_not_grow_is_an_error),
+		TEST(progress_is_told),
 		TEST(is_called_off_between_pieces),
 	};
 
