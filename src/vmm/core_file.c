@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "vmm/layout.h"
+#include "vmm/touched.h"
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -264,6 +265,7 @@ static uint64_t run_length(const uint8_t *data, uint64_t size, bool zero)
 struct writer {
 	int fd;
 	const struct vmm_core_watch *watch; /* or NULL */
+	struct vmm_touched touched;
 	uint64_t done; /* bytes of memory */
 	uint64_t total;
 	uint64_t begun; /* up to here in the file the disk has been asked to write */
@@ -319,13 +321,15 @@ static int write_region(struct writer *writer, const struct vmm_ram_region *regi
 {
 	for (uint64_t at = 0; at < region->bytes;) {
 		uint64_t size = vblk_min_u64(region->bytes - at, PIECE_SIZE);
-		int ret;
 
 		if (!may_go_on(writer))
 			return -ECANCELED;
-		ret = write_piece(writer, region->host + at, size, offset + at);
-		if (ret)
-			return ret;
+		if (vmm_touched_any(&writer->touched, region->host + at, size)) {
+			int ret = write_piece(writer, region->host + at, size, offset + at);
+
+			if (ret)
+				return ret;
+		}
 		at += size;
 		writer->done += size;
 		push(writer, offset + at);
@@ -340,6 +344,7 @@ int vmm_core_write(int fd, const struct vmm_core *core, const struct vmm_core_wa
 	struct head head = { .core = core };
 	int ret = make_head(&head);
 
+	vmm_touched_open(&writer.touched);
 	if (!ret && ftruncate(fd, (off_t)(head.memory_at + total)))
 		ret = -errno;
 	if (!ret)
@@ -351,6 +356,7 @@ int vmm_core_write(int fd, const struct vmm_core *core, const struct vmm_core_wa
 	}
 	if (!ret && !may_go_on(&writer))
 		ret = -ECANCELED;
+	vmm_touched_close(&writer.touched);
 	free(head.data);
 	return ret;
 }

@@ -11,7 +11,8 @@
  * can be followed; what the kernel has mapped twice is described twice. Memory that it has not
  * mapped stands at its physical address; p_paddr is right everywhere.
  *
- * Pages of zeros are holes in the file. Nothing changes the guest meanwhile.
+ * Pages of zeros are holes in the file, and those that the guest never touched are not even read.
+ * Nothing changes the guest meanwhile.
  */
 #ifndef VMM_CORE_FILE_H
 #define VMM_CORE_FILE_H
