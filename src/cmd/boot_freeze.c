@@ -6,6 +6,7 @@
 #if defined(__x86_64__)
 
 #include "cmd/cmd.h"
+#include "cmd/progress.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,10 +41,26 @@ void boot_thaw(struct boot *boot)
 	cmd_complain(BOOT_NAME, "freeze: the guest goes on");
 }
 
+/*
+ * The terminal is the guest's too, but a guest that is frozen says nothing, and what was said last
+ * is a line of ours: there is nobody's text where this one comes and goes.
+ */
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
+	vblk_image_progress_tell(context, "dump: %" PRIu64 " %% of %" PRIu64 " MiB",
+				 done * 100 / total, total >> 20);
+}
+
 int boot_dump(struct boot *boot, const char *reason, char path[VMM_PATH_SIZE],
 	      struct vmm_error *error)
 {
-	const struct vmm_dump_about about = { .version = VBLK_VERSION, .reason = reason };
+	struct vblk_image_progress progress;
+	const struct vmm_dump_about about = {
+		.version = VBLK_VERSION,
+		.reason = reason,
+		.progress = show_progress,
+		.context = &progress,
+	};
 	const bool was_frozen = vmm_is_frozen(boot->vmm);
 	struct vmm_freeze_report report;
 	struct vmm_dump_made made;
@@ -51,7 +68,9 @@ int boot_dump(struct boot *boot, const char *reason, char path[VMM_PATH_SIZE],
 
 	if (ret)
 		return ret;
+	vblk_image_progress_begin(&progress, &cmd_progress);
 	ret = vmm_dump(boot->vmm, boot->options.dump_dir, &about, &made, error);
+	vblk_image_progress_end(&progress);
 	if (!ret) {
 		memcpy(path, made.path, sizeof(made.path));
 		cmd_complain(BOOT_NAME, "dump: %s", path);
