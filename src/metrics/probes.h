@@ -3,17 +3,20 @@
  * Static probes (USDT) of the provider "vblk", for bpftrace, perf and SystemTap. docs/metrics.md
  * says what their arguments are and shows how to use them. A probe that nobody watches is a `nop`.
  *
+ * No argument has 8 bits: gdb does not know the names of the registers that would be in (r14b).
+ *
  * They are there if <sys/sdt.h> was when this was built, and are nothing otherwise.
  */
 #ifndef VBLK_METRICS_PROBES_H
 #define VBLK_METRICS_PROBES_H
 
 #ifdef VBLK_HAVE_SDT
+#include <stdint.h>
 #include <sys/sdt.h>
 #define VBLK_PROBE_SUBMIT(instance, queue, head, type, sector, bytes) \
 	DTRACE_PROBE6(vblk, submit, instance, queue, head, type, sector, bytes)
 #define VBLK_PROBE_COMPLETE(instance, queue, head, type, status, ns) \
-	DTRACE_PROBE6(vblk, complete, instance, queue, head, type, status, ns)
+	DTRACE_PROBE6(vblk, complete, instance, queue, head, type, (uint32_t)(status), ns)
 #define VBLK_PROBE_THROTTLE(instance, queue, head, wait_ns) \
 	DTRACE_PROBE4(vblk, throttle, instance, queue, head, wait_ns)
 #define VBLK_PROBE_POISON(instance, queue) DTRACE_PROBE2(vblk, poison, instance, queue)
