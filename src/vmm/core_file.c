@@ -70,6 +70,17 @@ static void tell_gaps(struct head *head, const struct vmm_ram_region *region,
 		take(head, &(struct vmm_mapping){ at, at, end - at });
 }
 
+static int by_size(const void *a, const void *b)
+{
+	const struct vmm_mapping *left = a, *right = b;
+
+	return left->bytes < right->bytes ? -1 : left->bytes > right->bytes;
+}
+
+/*
+ * What has no address of the kernel's comes first, and the largest mapping last: makedumpfile takes
+ * the last one below the kernel's text for its map of all memory.
+ */
 static int tell_all(struct head *head, take_mapping take)
 {
 	const struct vmm_mappings *mappings = head->core->mappings;
@@ -77,16 +88,17 @@ static int tell_all(struct head *head, take_mapping take)
 
 	if (!sorted)
 		return -ENOMEM;
-	for (size_t i = 0; i < mappings->count; i++) {
-		take(head, &mappings->list[i]);
+	for (size_t i = 0; i < mappings->count; i++)
 		sorted[i] = mappings->list[i];
-	}
 	qsort(sorted, mappings->count, sizeof(*sorted), by_physical);
 	for (unsigned int i = 0; i < VMM_RAM_REGIONS; i++) {
 		const struct vmm_ram_region region = vmm_ram_region(head->core->ram, i);
 
 		tell_gaps(head, &region, sorted, mappings->count, take);
 	}
+	qsort(sorted, mappings->count, sizeof(*sorted), by_size);
+	for (size_t i = 0; i < mappings->count; i++)
+		take(head, &sorted[i]);
 	free(sorted);
 	return 0;
 }
@@ -114,7 +126,8 @@ static void write_load(struct head *head, const struct vmm_mapping *mapping)
 		.p_paddr = mapping->physical,
 		.p_filesz = mapping->bytes,
 		.p_memsz = mapping->bytes,
-		.p_align = VMM_PAGE_SIZE,
+		/* With an alignment crash takes it for a netdump, which has no p_paddr. */
+		.p_align = 0,
 	};
 }
 
@@ -172,6 +185,30 @@ static void write_note(struct note *note, const struct vmm_core *core, unsigned 
 	memcpy(note->status, &status, sizeof(status));
 }
 
+/* What comes before its text. */
+struct info_note {
+	Elf64_Nhdr header;
+	char name[(sizeof(VMM_VMCOREINFO_NAME) + 3) / 4 * 4];
+};
+
+static size_t info_note_size(const struct vmm_vmcoreinfo *info)
+{
+	return info->text ? sizeof(struct info_note) + (info->size + 3) / 4 * 4 : 0;
+}
+
+static void write_info_note(uint8_t *data, const struct vmm_vmcoreinfo *info)
+{
+	struct info_note note = {
+		.header = { sizeof(VMM_VMCOREINFO_NAME), (Elf64_Word)info->size, 0 },
+		.name = VMM_VMCOREINFO_NAME,
+	};
+
+	if (!info->text)
+		return;
+	memcpy(data, &note, sizeof(note));
+	memcpy(data + sizeof(note), info->text, info->size);
+}
+
 /* --- The head --- */
 
 static void write_elf_header(const struct head *head)
@@ -194,7 +231,8 @@ static void write_elf_header(const struct head *head)
 static int make_head(struct head *head)
 {
 	const struct vmm_core *core = head->core;
-	const size_t notes_size = core->vcpus * sizeof(struct note);
+	const size_t status_size = core->vcpus * sizeof(struct note);
+	const size_t notes_size = status_size + info_note_size(&core->info);
 	size_t notes_at;
 	Elf64_Phdr *headers;
 	int ret = tell_all(head, count_load);
@@ -222,6 +260,7 @@ static int make_head(struct head *head)
 		write_note(&note, core, i);
 		memcpy(head->data + notes_at + i * sizeof(note), &note, sizeof(note));
 	}
+	write_info_note(head->data + notes_at + status_size, &core->info);
 	return tell_all(head, write_load);
 }
 

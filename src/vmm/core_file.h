@@ -5,11 +5,11 @@
  *
  *     gdb -ex 'x/s *(char **)&saved_command_line' vmlinux vmcore
  *
- * It has a note of type NT_PRSTATUS per vCPU (to gdb a thread each, from 1 on), and the guest's
- * memory once. A PT_LOAD per mapping of the guest's kernel says at which of its addresses a part of
- * that memory is to be found, so that the kernel's variables are where its symbols say and pointers
- * can be followed; what the kernel has mapped twice is described twice. Memory that it has not
- * mapped stands at its physical address; p_paddr is right everywhere.
+ * It has a note of type NT_PRSTATUS per vCPU (to gdb a thread each, from 1 on), VMCOREINFO if the
+ * guest has one, and the guest's memory once. A PT_LOAD per mapping of the guest's kernel says at
+ * which of its addresses a part of that memory is to be found, so that the kernel's variables are
+ * where its symbols say and pointers can be followed; what the kernel has mapped twice is described
+ * twice. Memory that it has not mapped stands at its physical address; p_paddr is right everywhere.
  *
  * Pages of zeros are holes in the file, and those that the guest never touched are not even read.
  * Nothing changes the guest meanwhile.
@@ -18,6 +18,7 @@
 #define VMM_CORE_FILE_H
 
 #include "vmm/pagetable.h"
+#include "vmm/vmcoreinfo.h"
 #include <linux/kvm.h>
 
 struct vmm_core {
@@ -26,6 +27,7 @@ struct vmm_core {
 	const struct kvm_regs *regs;   /* one per vCPU */
 	const struct kvm_sregs *sregs; /* likewise */
 	unsigned int vcpus;
+	struct vmm_vmcoreinfo info; /* of this memory, or none */
 };
 
 /* Who looks on while it is written. */

@@ -88,7 +88,7 @@ static bool has_tables_of_another(const struct vmm_picture *picture, unsigned in
  * A kernel that isolates its page tables gives user mode others, which map next to nothing of the
  * kernel: they are the page behind the kernel's own.
  */
-static int find_mappings(struct vmm_picture *picture, struct vmm_error *error)
+static int find_mappings(struct vmm_picture *picture)
 {
 	int ret = 0;
 
@@ -108,6 +108,17 @@ static int find_mappings(struct vmm_picture *picture, struct vmm_error *error)
 		if (!ret && tables & VMM_PAGE_SIZE)
 			ret = try_tables(picture, tables ^ VMM_PAGE_SIZE, levels);
 	}
+	return ret;
+}
+
+/* What is as long as the guest has made it; so it can be called off. */
+static int look_through_memory(struct vmm_picture *picture, struct vmm_error *error)
+{
+	int ret = find_mappings(picture);
+
+	if (!ret)
+		ret = vmm_vmcoreinfo_find(&picture->vmm->ram, may_go_on, picture->vmm,
+					  &picture->info);
 	if (ret == -ECANCELED)
 		return called_off(error);
 	return ret ? vmm_error_host(error, ret, "dump") : 0;
@@ -133,6 +144,7 @@ static int write_core(struct vmm_picture *picture, const struct vmm_dump_folder 
 		.regs = picture->regs,
 		.sregs = picture->sregs,
 		.vcpus = picture->vmm->vcpu_count,
+		.info = picture->info,
 	};
 	const struct vmm_core_watch watch = { .go_on = tell_and_go_on, .context = picture };
 	int fd = openat(folder->inside, VMM_DUMP_CORE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
@@ -203,7 +215,7 @@ int vmm_dump(struct vmm *vmm, const char *path, const struct vmm_dump_about *abo
 	picture->about = about;
 	ret = read_registers(picture, error);
 	if (!ret)
-		ret = find_mappings(picture, error);
+		ret = look_through_memory(picture, error);
 	if (!ret)
 		ret = vmm_dump_folder_open(&folder, path, error);
 	if (!ret)

@@ -9,6 +9,7 @@
 #include "vmm/json.h"
 #include "vmm/machine.h"
 #include "vmm/pagetable.h"
+#include "vmm/vmcoreinfo.h"
 #include <linux/kvm.h>
 
 /* A machine as it is dumped. */
@@ -20,6 +21,7 @@ struct vmm_picture {
 	struct vmm_walk_limits limits;
 	struct vmm_mappings mappings; /* none if no vCPU has paging in long mode */
 	uint64_t page_tables;	      /* guest-physical, where they were found; 0: nowhere */
+	struct vmm_vmcoreinfo info;
 };
 
 /* dump.json, whole. docs/freeze.md says what is in it. */

@@ -263,6 +263,7 @@ static void write_memory(struct vmm_json *json, const struct vmm_picture *pictur
 	vmm_json_hex(json, "page_tables", picture->page_tables);
 	vmm_json_number(json, "mappings", picture->mappings.count);
 	vmm_json_bool(json, "mappings_left_out", picture->mappings.cut);
+	vmm_json_bool(json, "vmcoreinfo", picture->info.text != NULL);
 	vmm_json_close_object(json);
 }
 

@@ -341,8 +341,10 @@ static void write_core(struct guest *guest, const struct vmm_mappings *mappings,
 	const struct kvm_regs regs[2] = { { .rip = 0x1234, .rax = 7 },
 					  { .rip = 0x5678, .r15 = 9 } };
 	const struct kvm_sregs sregs[2] = { { .cs.selector = 0x10 }, { .gs.base = 0xabc } };
-	const struct vmm_core core = { &guest->ram, mappings, regs, sregs, 2 };
+	struct vmm_core core = { &guest->ram, mappings, regs, sregs, 2, { NULL, 0 } };
 	struct stat st;
+
+	assert_int_equal(vmm_vmcoreinfo_find(&guest->ram, NULL, NULL, &core.info), 0);
 
 	file->fd = temporary();
 	assert_int_equal(vmm_core_write(file->fd, &core, NULL), 0);
@@ -395,12 +397,36 @@ static void memory_is_found_by_its_addresses(void **state)
 	assert_int_equal(file.header->e_machine, EM_X86_64);
 	/* The notes; 2 mappings; before and behind the mapped page of each region. */
 	assert_int_equal(file.header->e_phnum, 1 + 2 + 2 + 2);
+	for (unsigned int i = 1; i < file.header->e_phnum; i++)
+		assert_int_equal(file.parts[i].p_align, 0);
 	assert_int_equal(*at(&file, TEXT_MAP + 5), 0x11);
 	assert_int_equal(*at(&file, DIRECT_MAP + 6), 0x22);
 	assert_int_equal(*at(&file, 40 * PAGE), 0x33);
 	assert_int_equal(*at(&file, HIGH_PAGES * PAGE - 1), 0x66);
 	assert_int_equal(*at(&file, VMM_HOLE_END + HIGH_PAGES * PAGE - 1), 0x44);
 	assert_null(at(&file, 32 * PAGE)); /* has an address */
+	close_file(&file);
+	vmm_mappings_free(&mappings);
+}
+
+/* Other programs guess what is what by the order. */
+static void the_largest_mapping_is_last(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_mappings mappings;
+	struct file file;
+
+	map(guest, 4, DIRECT_MAP, 0, 2);
+	map(guest, 4, TEXT_MAP, 8 * PAGE, 1);
+	map(guest, 4, UINT64_C(0xffffc90000000000), 7 * PAGE, 1);
+	map(guest, 4, UINT64_C(0xffffc90000001000), 8 * PAGE, 1);
+	mappings = list(guest, 4);
+	write_core(guest, &mappings, &file);
+	assert_int_equal(file.header->e_phnum, 1 + 1 + 3);
+	assert_int_equal(file.parts[1].p_vaddr, VMM_HOLE_END);
+	assert_int_equal(file.parts[2].p_vaddr, TEXT_MAP);
+	assert_int_equal(file.parts[3].p_filesz, 2 * PAGE);
+	assert_int_equal(file.parts[4].p_vaddr, DIRECT_MAP);
 	close_file(&file);
 	vmm_mappings_free(&mappings);
 }
@@ -453,6 +479,79 @@ static void registers_are_notes(void **state)
 	close_file(&file);
 }
 
+/* --- What the guest says of itself --- */
+
+#define INFO_TEXT "OSRELEASE=6.1.0\nPAGESIZE=4096\nKERNELOFFSET=1e000000\n"
+
+/* As a kernel has it in a page of its own, saying that it has `size` bytes. */
+static void put_info(struct guest *guest, uint64_t page, const char *text, uint32_t size)
+{
+	const Elf64_Nhdr header = { sizeof("VMCOREINFO"), size, 0 };
+	uint8_t *at = guest->host + page * PAGE;
+
+	memcpy(at, &header, sizeof(header));
+	memcpy(at + sizeof(header), "VMCOREINFO\0", 12);
+	memcpy(at + sizeof(header) + 12, text, strlen(text));
+}
+
+static void what_the_guest_says_is_a_note(void **state)
+{
+	struct guest *guest = *state;
+	const struct vmm_mappings none = { 0 };
+	const size_t size = sizeof(INFO_TEXT) - 1;
+	struct file file;
+	Elf64_Nhdr header;
+	const uint8_t *note;
+
+	put_info(guest, LOW_PAGES + 3, INFO_TEXT, size);
+	write_core(guest, &none, &file);
+	note = file.data + file.parts[0].p_offset + file.parts[0].p_filesz -
+	       (sizeof(header) + 12 + (size + 3) / 4 * 4);
+	memcpy(&header, note, sizeof(header));
+	assert_int_equal(header.n_namesz, 11);
+	assert_int_equal(header.n_type, 0);
+	assert_int_equal(header.n_descsz, size);
+	assert_string_equal((const char *)note + sizeof(header), "VMCOREINFO");
+	assert_memory_equal(note + sizeof(header) + 12, INFO_TEXT, size);
+	/* The memory comes behind it. */
+	assert_true(file.parts[1].p_offset >= file.parts[0].p_offset + file.parts[0].p_filesz);
+	assert_memory_equal(file.data + file.parts[2].p_offset + 3 * PAGE,
+			    guest->host + (LOW_PAGES + 3) * PAGE, PAGE);
+	close_file(&file);
+}
+
+/* Another text, no text, and one that would reach over the end of memory, or over all bounds. */
+static void what_only_looks_like_it_is_none(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_vmcoreinfo info;
+
+	put_info(guest, 1, "RELEASE=6.1.0\n", 14);
+	put_info(guest, 2, INFO_TEXT, 9);
+	put_info(guest, 3, INFO_TEXT, UINT32_MAX);
+	put_info(guest, 4, INFO_TEXT, 65537);
+	put_info(guest, LOW_PAGES - 1, INFO_TEXT, PAGE - 24 + 1);
+	assert_int_equal(vmm_vmcoreinfo_find(&guest->ram, NULL, NULL, &info), 0);
+	assert_null(info.text);
+	put_info(guest, LOW_PAGES - 1, INFO_TEXT, PAGE - 24);
+	put_info(guest, LOW_PAGES + 1, INFO_TEXT, 40);
+	assert_int_equal(vmm_vmcoreinfo_find(&guest->ram, NULL, NULL, &info), 0);
+	assert_ptr_equal(info.text, guest->host + (LOW_PAGES - 1) * PAGE + 24);
+	assert_int_equal(info.size, PAGE - 24);
+}
+
+static void looking_for_it_is_called_off(void **state)
+{
+	struct guest *guest = *state;
+	struct vmm_vmcoreinfo info;
+	unsigned int asked = 0;
+
+	assert_int_equal(vmm_vmcoreinfo_find(&guest->ram, stop_the_walk, &asked, &info),
+			 -ECANCELED);
+	assert_int_equal(asked, 1);
+	assert_null(info.text);
+}
+
 static bool knows_holes(void)
 {
 	int fd = temporary();
@@ -487,7 +586,7 @@ static void a_file_that_must_not_grow_is_an_error(void **state)
 	const struct vmm_mappings none = { 0 };
 	const struct kvm_regs regs = { 0 };
 	const struct kvm_sregs sregs = { 0 };
-	const struct vmm_core core = { &guest->ram, &none, &regs, &sregs, 1 };
+	const struct vmm_core core = { &guest->ram, &none, &regs, &sregs, 1, { NULL, 0 } };
 	struct rlimit before, small = { 8192, RLIM_INFINITY };
 	int fd = temporary();
 
@@ -533,7 +632,7 @@ static int write_watched(uint64_t mib, struct looker *looker)
 	const uint64_t low = mib << 20, high = 3 * PAGE;
 	uint8_t *host = calloc(1, low + high);
 	const struct vmm_ram ram = { host, low, high };
-	const struct vmm_core core = { &ram, &none, &regs, &sregs, 1 };
+	const struct vmm_core core = { &ram, &none, &regs, &sregs, 1, { NULL, 0 } };
 	int fd = temporary();
 	int ret;
 
@@ -583,8 +682,12 @@ int main(void)
 		TEST(each_part_leaves_room),
 		TEST(parts_are_joined),
 		TEST(memory_is_found_by_its_addresses),
+		TEST(the_largest_mapping_is_last),
 		TEST(memory_that_is_not_mapped),
 		TEST(registers_are_notes),
+		TEST(what_the_guest_says_is_a_note),
+		TEST(what_only_looks_like_it_is_none),
+		TEST(looking_for_it_is_called_off),
 		TEST(zeros_are_holes),
 		TEST(a_file_that_must_not_grow_is_an_error),
 		TEST(progress_is_told),
