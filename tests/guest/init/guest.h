@@ -56,6 +56,7 @@ enum mode {
 	MODE_LOAD = 1024,
 	MODE_FIO = 2048,
 	MODE_JOURNAL = 4096,
+	MODE_FS = 8192,
 };
 
 struct raw_model; /* raw_model.h */

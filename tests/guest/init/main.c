@@ -30,7 +30,7 @@ struct check {
 };
 
 #define ALL	(~0u)
-#define HAS_RAW (ALL ^ MODE_RESIZE)
+#define HAS_RAW (ALL ^ MODE_RESIZE ^ MODE_FS)
 
 /* In the order in which they are run. A new mode is a new bit and its lines here. */
 static const struct check checks[] = {
@@ -65,13 +65,13 @@ static const struct check checks[] = {
 	{ "raw-end", MODE_RW | MODE_RO, 0, check_raw_end },
 	{ "raw-digest", HAS_RAW, 0, check_raw_digest },
 	{ "vdb-raw-digest", MODE_PAIR, 1, check_raw_digest },
-	{ "fs-write", MODE_RW | MODE_SPACE | MODE_RESIZE, 0, check_fs_write },
+	{ "fs-write", MODE_RW | MODE_SPACE | MODE_RESIZE | MODE_FS, 0, check_fs_write },
 	{ "fs-trim", MODE_SPACE, 0, check_fs_trim },
 	{ "resize-ready", MODE_RESIZE, 0, check_resize_ready },
 	{ "fs-grow", MODE_RESIZE, 0, check_fs_grow },
-	{ "fs-unmount", MODE_RW | MODE_SPACE | MODE_RESIZE, 0, check_fs_unmount },
+	{ "fs-unmount", MODE_RW | MODE_SPACE | MODE_RESIZE | MODE_FS, 0, check_fs_unmount },
 	{ "fs-read-only", MODE_RO, 0, check_fs_read_only },
-	{ "fs-verify", MODE_RW | MODE_RO | MODE_SPACE | MODE_RESIZE, 0, check_fs_verify },
+	{ "fs-verify", MODE_RW | MODE_RO | MODE_SPACE | MODE_RESIZE | MODE_FS, 0, check_fs_verify },
 	{ "fs-grown", MODE_RESIZE, 0, check_fs_grown },
 	{ "diskstats", ALL, 0, check_diskstats },
 	{ "vdb-diskstats", MODE_PAIR, 1, check_diskstats },
@@ -112,7 +112,7 @@ static bool take_mode(struct guest *guest, const char *value)
 		{ "rate", MODE_RATE },	     { "fault", MODE_FAULT },	{ "pause", MODE_PAUSE },
 		{ "space", MODE_SPACE },     { "resize", MODE_RESIZE }, { "cache", MODE_CACHE },
 		{ "queues", MODE_QUEUES },   { "load", MODE_LOAD },	{ "fio", MODE_FIO },
-		{ "journal", MODE_JOURNAL },
+		{ "journal", MODE_JOURNAL }, { "fs", MODE_FS },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
