@@ -275,12 +275,13 @@ void vmm_vcpu_join(struct vmm_vcpu *vcpu)
 	/* One kick is enough for KVM_RUN, but it can come just before a write that blocks. */
 	do {
 		vmm_vcpu_kick(vcpu);
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += JOIN_STEP_NS;
 		if (until.tv_nsec >= 1000000000L) {
 			until.tv_nsec -= 1000000000L;
 			until.tv_sec++;
 		}
-	} while (pthread_timedjoin_np(vcpu->thread, NULL, &until) == ETIMEDOUT);
+	} while (pthread_clockjoin_np(vcpu->thread, NULL, CLOCK_MONOTONIC, &until) ==
+		 ETIMEDOUT);
 	vcpu->started = false;
 }
