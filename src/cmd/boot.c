@@ -91,7 +91,7 @@ static int run(struct boot *boot)
 		.timeout_s = boot->options.timeout_s,
 		.diagnostics = stderr,
 		.watch_for = boot->options.panic_on,
-		.watch_fd = boot_control_fd(boot),
+		.watch_fd = cmd_control_fd(&boot->control),
 		.event = boot_take_event,
 		.context = boot,
 	};
@@ -156,7 +156,7 @@ static int boot_guest(struct boot *boot)
 	ran = true;
 
 cleanup:
-	boot_control_close(boot);
+	cmd_control_close(&boot->control);
 	vmm_destroy(boot->vmm);
 	close_disks(boot, boot->options.stats && ran);
 	vmm_plan_destroy(plan);

@@ -3,9 +3,8 @@
 #ifndef CMD_BOOT_H
 #define CMD_BOOT_H
 
+#include "cmd/control_socket.h"
 #include "cmd/disk_spec.h"
-#include "control/server.h"
-#include "control/unix_socket.h"
 #include "vmm/vmm.h"
 
 #define BOOT_NAME "boot"
@@ -36,11 +35,9 @@ struct boot {
 	struct vblk_device *devices[VMM_MAX_DISKS];   /* likewise */
 	const char **names; /* owned; what control clients call them, no two the same */
 	struct vmm *vmm;
-	int status;			     /* with VMM_END_ASKED */
-	bool panic_dumped;		     /* that happens once in a run */
-	struct vblk_control_server *control; /* NULL: none */
-	struct vblk_unix_listener control_listener;
-	bool has_control_listener;
+	int status;	   /* with VMM_END_ASKED */
+	bool panic_dumped; /* that happens once in a run */
+	struct cmd_control control;
 };
 
 /* boot_options.c: the command line. Returns an exit status; free it in any case. */
@@ -62,11 +59,7 @@ void boot_take_failure(struct boot *boot);
 /* The event callback of vmm_run(). */
 void boot_take_event(void *context, enum vmm_event event);
 
-/* boot_control.c: the control socket, if there is to be one. The descriptor to wait for, or -1. */
+/* boot_control.c: opens the control socket, if there is to be one. Returns an exit status. */
 int boot_control_open(struct boot *boot);
-int boot_control_fd(const struct boot *boot);
-void boot_control_run(struct boot *boot);
-void boot_control_check(struct boot *boot);
-void boot_control_close(struct boot *boot);
 
 #endif

@@ -5,23 +5,10 @@
 #if defined(__x86_64__)
 
 #include "cmd/cmd.h"
-
-#ifdef VBLK_HAVE_JANSSON
-
-#include "backing/faulty.h"
-#include "cmd/fault_spec.h"
-#include "cmd/size.h"
 #include "device/device.h"
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <vblk/inspect.h>
-
-#ifndef VBLK_VERSION
-#define VBLK_VERSION "unknown"
-#endif
-
-#define MESSAGE_SIZE 2048
 
 static struct vblk_device *device_of(const void *context, unsigned int disk)
 {
@@ -76,28 +63,16 @@ static int resume_disk(void *context, unsigned int disk, char *message, size_t m
 static int resize_disk(void *context, unsigned int disk, uint64_t bytes, char *message,
 		       size_t message_size)
 {
-	int ret = vblk_device_resize(device_of(context, disk), bytes, VBLK_RESIZE_SHRINK);
+	const int ret = vblk_device_resize(device_of(context, disk), bytes, VBLK_RESIZE_SHRINK);
 
-	if (ret < 0)
-		snprintf(message, message_size, "cannot have %llu bytes: %s",
-			 (unsigned long long)bytes, strerror(-ret));
-	return ret;
+	return cmd_control_resized(ret, bytes, message, message_size);
 }
 
 static int set_faults(void *context, unsigned int disk, const char *const *texts, size_t count,
 		      char *message, size_t message_size)
 {
-	const struct cmd_message why = { message, message_size };
-	struct vblk_faulty_rule rules[VBLK_CONTROL_RULES_MAX];
-	int ret = 0;
-
-	if (count > VBLK_CONTROL_RULES_MAX)
-		return -EINVAL;
-	for (size_t i = 0; i < count && ret == 0; i++)
-		ret = cmd_fault_parse(texts[i], &rules[i], &why);
-	if (ret < 0)
-		return ret;
-	return vblk_faulty_set_rules(((struct boot *)context)->backings[disk], rules, count);
+	return cmd_control_set_faults(((struct boot *)context)->backings[disk], texts, count,
+				      message, message_size);
 }
 
 static void quit(void *context)
@@ -167,95 +142,18 @@ static const struct vblk_control_ops ops = {
 	.dump = dump,
 };
 
-static int failed(int code, const char *text)
-{
-	cmd_complain(BOOT_NAME, "--control: %s", text);
-	return code == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
-}
-
 int boot_control_open(struct boot *boot)
 {
-	struct vblk_control_options options = {
-		.version = VBLK_VERSION,
+	const struct cmd_control_options options = {
+		.name = BOOT_NAME,
+		.path = boot->options.control,
 		.disks = boot->names,
 		.disk_count = boot->options.vmm.disks,
 		.ops = &ops,
 		.context = boot,
-		.parse_size = cmd_size_parse,
-		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
-	char message[MESSAGE_SIZE];
-	int ret;
 
-	if (!boot->options.control)
-		return CMD_OK;
-	ret = vblk_unix_listen(boot->options.control, &boot->control_listener, message,
-			       sizeof(message));
-	if (ret < 0)
-		return failed(ret, message);
-	boot->has_control_listener = true;
-	options.listen_fd = boot->control_listener.fd;
-	ret = vblk_control_server_create(&options, &boot->control);
-	return ret < 0 ? failed(ret == -EINVAL ? -EIO : ret, strerror(-ret)) : CMD_OK;
+	return cmd_control_open(&boot->control, &options);
 }
-
-int boot_control_fd(const struct boot *boot)
-{
-	return boot->control ? vblk_control_server_fd(boot->control) : -1;
-}
-
-void boot_control_run(struct boot *boot)
-{
-	vblk_control_server_run(boot->control);
-}
-
-void boot_control_check(struct boot *boot)
-{
-	if (boot->control)
-		vblk_control_server_check(boot->control);
-}
-
-void boot_control_close(struct boot *boot)
-{
-	vblk_control_server_destroy(boot->control);
-	if (boot->has_control_listener)
-		vblk_unix_listener_close(&boot->control_listener);
-}
-
-#else
-
-int boot_control_open(struct boot *boot)
-{
-	if (!boot->options.control)
-		return CMD_OK;
-	cmd_complain(BOOT_NAME,
-		     "--control '%s': this vblk was built without jansson and has no control "
-		     "socket",
-		     boot->options.control);
-	return CMD_BAD_INPUT;
-}
-
-int boot_control_fd(const struct boot *boot)
-{
-	(void)boot;
-	return -1;
-}
-
-void boot_control_run(struct boot *boot)
-{
-	(void)boot;
-}
-
-void boot_control_check(struct boot *boot)
-{
-	(void)boot;
-}
-
-void boot_control_close(struct boot *boot)
-{
-	(void)boot;
-}
-
-#endif
 
 #endif

@@ -175,11 +175,11 @@ void boot_take_event(void *context, enum vmm_event event)
 	case VMM_EVENT_PARKED:
 		break;
 	case VMM_EVENT_WATCHED:
-		boot_control_run(boot);
+		cmd_control_run(&boot->control);
 		break;
 	}
 	/* A disk may have come to rest, or its acknowledgement gone to the freeze. */
-	boot_control_check(boot);
+	cmd_control_check(&boot->control);
 }
 
 #endif

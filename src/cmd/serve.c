@@ -398,7 +398,7 @@ static void take_signal(struct serve *serve)
 static void serve_disk(struct serve *serve, unsigned int index)
 {
 	vblk_vhost_server_serve(serve->disks[index].server);
-	serve_control_check(serve);
+	cmd_control_check(&serve->control);
 }
 
 static int run(struct serve *serve)
@@ -417,7 +417,7 @@ static int run(struct serve *serve)
 			if (token == SERVE_SIGNAL)
 				take_signal(serve);
 			else if (token == SERVE_CONTROL)
-				serve_control_run(serve);
+				cmd_control_run(&serve->control);
 			else
 				serve_disk(serve, token - SERVE_DISK);
 		}
@@ -451,7 +451,7 @@ static int clean_up(struct serve *serve, bool ran)
 {
 	int status = CMD_OK;
 
-	serve_control_close(serve);
+	cmd_control_close(&serve->control);
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
 		struct serve_disk *disk = &serve->disks[i];
 

@@ -6,8 +6,8 @@
 #include <assert.h>
 
 #include "base/sigbus.h"
+#include "cmd/control_socket.h"
 #include "cmd/serve_options.h"
-#include "control/server.h"
 #include "control/unix_socket.h"
 #include "sandbox/sandbox.h"
 #include "vhost/server.h"
@@ -30,9 +30,7 @@ struct serve {
 	int epoll_fd;
 	int signal_fd;
 	bool quit;
-	struct vblk_control_server *control; /* NULL: none */
-	struct vblk_unix_listener control_listener;
-	bool has_control_listener;
+	struct cmd_control control;
 };
 
 /* What an event is about. */
@@ -42,10 +40,7 @@ enum serve_token {
 	SERVE_DISK, /* plus its index */
 };
 
-/* serve_control.c: the control socket, if there is to be one. */
+/* serve_control.c: opens the control socket, if there is to be one. Returns an exit status. */
 int serve_control_open(struct serve *serve);
-void serve_control_run(struct serve *serve);
-void serve_control_check(struct serve *serve);
-void serve_control_close(struct serve *serve);
 
 #endif

@@ -3,23 +3,12 @@
 #include "cmd/serve.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "cmd/cmd.h"
-#include "cmd/fault_spec.h"
-#include "cmd/size.h"
 
 #define NAME "serve"
-
-#ifdef VBLK_HAVE_JANSSON
-
-#ifndef VBLK_VERSION
-#define VBLK_VERSION "unknown"
-#endif
-
-#define MESSAGE_SIZE 2048
 
 static struct vblk_vhost_server *server_of(void *context, unsigned int disk)
 {
@@ -72,29 +61,16 @@ static int resume_disk(void *context, unsigned int index, char *message, size_t 
 static int resize_disk(void *context, unsigned int index, uint64_t bytes, char *message,
 		       size_t message_size)
 {
-	struct vblk_vhost_server *server = server_of(context, index);
-	int ret = vblk_vhost_server_resize(server, bytes, true);
+	const int ret = vblk_vhost_server_resize(server_of(context, index), bytes, true);
 
-	if (ret < 0)
-		snprintf(message, message_size, "cannot have %llu bytes: %s",
-			 (unsigned long long)bytes, strerror(-ret));
-	return ret;
+	return cmd_control_resized(ret, bytes, message, message_size);
 }
 
 static int set_faults(void *context, unsigned int index, const char *const *texts, size_t count,
 		      char *message, size_t message_size)
 {
-	const struct cmd_message why = { message, message_size };
-	struct vblk_faulty_rule rules[VBLK_CONTROL_RULES_MAX];
-	int ret = 0;
-
-	if (count > VBLK_CONTROL_RULES_MAX)
-		return -EINVAL;
-	for (size_t i = 0; i < count && ret == 0; i++)
-		ret = cmd_fault_parse(texts[i], &rules[i], &why);
-	if (ret < 0)
-		return ret;
-	return vblk_faulty_set_rules(((struct serve *)context)->disks[index].backing, rules, count);
+	return cmd_control_set_faults(((struct serve *)context)->disks[index].backing, texts, count,
+				      message, message_size);
 }
 
 static void quit(void *context)
@@ -113,91 +89,38 @@ static const struct vblk_control_ops ops = {
 	.quit = quit,
 };
 
-static int failed(int code, const char *text)
+/* Has events of the control socket come to the main loop, and the rest of disks to the socket. */
+static int connect_to(struct serve *serve)
 {
-	cmd_complain(NAME, "--control: %s", text);
-	return code == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = SERVE_CONTROL };
+	int ret = 0;
+
+	for (unsigned int i = 0; i < serve->options.disk_count && ret == 0; i++)
+		ret = vblk_vhost_server_set_parked_fd(serve->disks[i].server,
+						      cmd_control_parked_fd(&serve->control));
+	if (ret == 0 &&
+	    epoll_ctl(serve->epoll_fd, EPOLL_CTL_ADD, cmd_control_fd(&serve->control), &event) < 0)
+		ret = -errno;
+	return ret;
 }
 
 int serve_control_open(struct serve *serve)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u32 = SERVE_CONTROL };
-	struct vblk_control_options options = {
-		.version = VBLK_VERSION,
+	const struct cmd_control_options options = {
+		.name = NAME,
+		.path = serve->options.control,
 		.disks = serve->names,
 		.disk_count = serve->options.disk_count,
 		.ops = &ops,
 		.context = serve,
-		.parse_size = cmd_size_parse,
-		.log = { .fn = vblk_log_to_stdio, .max_level = VBLK_LOG_WARN },
 	};
-	char message[MESSAGE_SIZE];
-	int ret;
+	int ret, status = cmd_control_open(&serve->control, &options);
 
-	if (!serve->options.control)
+	if (status || !serve->options.control)
+		return status;
+	ret = connect_to(serve);
+	if (ret == 0)
 		return CMD_OK;
-	ret = vblk_unix_listen(serve->options.control, &serve->control_listener, message,
-			       sizeof(message));
-	if (ret < 0)
-		return failed(ret, message);
-	serve->has_control_listener = true;
-	options.listen_fd = serve->control_listener.fd;
-	ret = vblk_control_server_create(&options, &serve->control);
-	if (ret < 0)
-		return failed(ret == -EINVAL ? -EIO : ret, strerror(-ret));
-	for (unsigned int i = 0; i < serve->options.disk_count && ret == 0; i++)
-		ret = vblk_vhost_server_set_parked_fd(
-			serve->disks[i].server, vblk_control_server_parked_fd(serve->control));
-	if (ret == 0 && epoll_ctl(serve->epoll_fd, EPOLL_CTL_ADD,
-				  vblk_control_server_fd(serve->control), &event) < 0)
-		ret = -errno;
-	return ret < 0 ? failed(-EIO, strerror(-ret)) : CMD_OK;
+	cmd_complain(NAME, "--control: %s", strerror(-ret));
+	return CMD_FAILED;
 }
-
-void serve_control_run(struct serve *serve)
-{
-	vblk_control_server_run(serve->control);
-}
-
-void serve_control_check(struct serve *serve)
-{
-	if (serve->control)
-		vblk_control_server_check(serve->control);
-}
-
-void serve_control_close(struct serve *serve)
-{
-	vblk_control_server_destroy(serve->control);
-	if (serve->has_control_listener)
-		vblk_unix_listener_close(&serve->control_listener);
-}
-
-#else
-
-int serve_control_open(struct serve *serve)
-{
-	if (!serve->options.control)
-		return CMD_OK;
-	cmd_complain(NAME,
-		     "--control '%s': this vblk was built without jansson and has no control "
-		     "socket",
-		     serve->options.control);
-	return CMD_BAD_INPUT;
-}
-
-void serve_control_run(struct serve *serve)
-{
-	(void)serve;
-}
-
-void serve_control_check(struct serve *serve)
-{
-	(void)serve;
-}
-
-void serve_control_close(struct serve *serve)
-{
-	(void)serve;
-}
-
-#endif
