@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* vblk image: finds the command, and what its commands share. */
+/* vblk image: its commands, and what they share. */
 #include "cmd/image.h"
 
 #include "base/checked.h"
-#include "cmd/nearest.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #define NAME "image"
 
-static const struct {
-	const char *name;
-	const char *summary;
-	int (*run)(int argc, char **argv);
-} commands[] = {
+static const struct cmd_command table[] = {
 	{ "create", "make an image that is empty and takes no space", cmd_image_create },
 	{ "clone", "make a copy of an image, at once where blocks can be shared", cmd_image_clone },
 	{ "template", "make an image with an empty file system, once", cmd_image_template },
 	{ "info", "say how large an image is, and what is in it", cmd_image_info },
+};
+
+static void print_help(void);
+
+static const char *const others[] = { "--help", NULL };
+
+static const struct cmd_commands commands = {
+	.name = NAME,
+	.table = table,
+	.count = VBLK_ARRAY_SIZE(table),
+	.print_help = print_help,
+	.others = others,
 };
 
 static void print_help(void)
@@ -33,8 +42,7 @@ static void print_help(void)
 	     "  vblk image COMMAND --help\n"
 	     "\n"
 	     "Commands:");
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
-		printf("  %-9s %s\n", commands[i].name, commands[i].summary);
+	cmd_commands_print(&commands);
 	puts("\n"
 	     "A disk of one's own from a template, gone with the process, is template=FS:SIZE in\n"
 	     "place of path=FILE: see 'vblk boot --help'.\n"
@@ -56,6 +64,52 @@ int cmd_image_failed(const char *name, int code, const struct vblk_image_failure
 	return code == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
 }
 
+/* What is being parsed. */
+struct parse {
+	const struct cmd_image_syntax *syntax;
+	bool help;
+};
+
+/* The ids are those of the flags in their order, and then of --help. */
+static int take_option(void *context, int id, const char *value)
+{
+	struct parse *parse = context;
+	const struct cmd_image_flag *flag = &parse->syntax->flags[id - CMD_OPTION_FIRST];
+
+	(void)value;
+	*(flag->name ? flag->given : &parse->help) = true;
+	return CMD_OK;
+}
+
+int cmd_image_options(const struct cmd_image_syntax *syntax, int argc, char **argv,
+		      char ***operands, int *count)
+{
+	struct option long_options[CMD_IMAGE_FLAGS_MAX + 2] = { 0 };
+	struct parse parse = { .syntax = syntax };
+	const struct cmd_options all = { syntax->name, long_options, take_option, &parse,
+					 &parse.help };
+	int first, status, id = 0;
+
+	for (; syntax->flags[id].name; id++) {
+		assert(id < (int)CMD_IMAGE_FLAGS_MAX);
+		long_options[id] = (struct option){ syntax->flags[id].name, no_argument, NULL,
+						    CMD_OPTION_FIRST + id };
+	}
+	long_options[id] = (struct option){ "help", no_argument, NULL, CMD_OPTION_FIRST + id };
+	*operands = NULL;
+	*count = 0;
+	status = cmd_options_take(&all, argc, argv, &first);
+	if (status)
+		return status;
+	if (parse.help) {
+		puts(syntax->help);
+		return CMD_OK;
+	}
+	*operands = argv + first;
+	*count = argc - first;
+	return CMD_OK;
+}
+
 int cmd_image_operands(const char *name, int count, int wanted, const char *usage)
 {
 	if (count == wanted)
@@ -65,31 +119,7 @@ int cmd_image_operands(const char *name, int count, int wanted, const char *usag
 	return CMD_BAD_INPUT;
 }
 
-static int complain_unknown(const char *word)
-{
-	struct cmd_nearest nearest;
-	char hint[CMD_NEAREST_HINT];
-
-	cmd_nearest_begin(&nearest, word);
-	for (size_t i = 0; word[0] != '-' && i < VBLK_ARRAY_SIZE(commands); i++)
-		cmd_nearest_offer(&nearest, commands[i].name);
-	cmd_complain(NAME, "unknown %s '%s'%s", word[0] == '-' ? "option" : "command", word,
-		     cmd_nearest_hint(&nearest, "", "see 'vblk image --help'", hint));
-	return CMD_BAD_INPUT;
-}
-
 int cmd_image(int argc, char **argv)
 {
-	if (argc < 2) {
-		cmd_complain(NAME, "no command given: see 'vblk image --help'");
-		return CMD_BAD_INPUT;
-	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		print_help();
-		return CMD_OK;
-	}
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	return complain_unknown(argv[1]);
+	return cmd_commands_run(&commands, argc - 1, argv + 1);
 }

@@ -4,7 +4,6 @@
  * nobody who keeps to locks writes to it.
  */
 #include "cmd/image.h"
-#include "cmd/options.h"
 #include "cmd/progress.h"
 #include "image/copy.h"
 #include "image/new_file.h"
@@ -19,22 +18,10 @@
 #define NAME "image clone"
 
 struct clone {
+	const char *source;
+	const char *path;
 	enum vblk_image_existing existing;
 	bool verbose;
-	bool help;
-};
-
-enum option_id {
-	OPTION_FORCE = CMD_OPTION_FIRST,
-	OPTION_VERBOSE,
-	OPTION_HELP,
-};
-
-static const struct option long_options[] = {
-	{ "force", no_argument, NULL, OPTION_FORCE },
-	{ "verbose", no_argument, NULL, OPTION_VERBOSE },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ NULL, 0, NULL, 0 },
 };
 
 static const char help[] =
@@ -58,20 +45,6 @@ static const char help[] =
 	"Examples:\n"
 	"  vblk image clone base.img test.img\n"
 	"  vblk image clone \"$(vblk image template btrfs:1G)\" data.img";
-
-static int take_option(void *context, int id, const char *value)
-{
-	struct clone *clone = context;
-
-	(void)value;
-	if (id == OPTION_FORCE)
-		clone->existing = VBLK_IMAGE_REPLACE;
-	else if (id == OPTION_VERBOSE)
-		clone->verbose = true;
-	else
-		clone->help = true;
-	return CMD_OK;
-}
 
 static int lock_source(int fd, const char *path, struct vblk_image_failure *failure)
 {
@@ -121,8 +94,9 @@ static void say_how(const struct clone *clone, enum vblk_image_copied how, const
 		cmd_complain(NAME, "copied: the files are on different file systems");
 }
 
-static int make(const struct clone *clone, const char *source, const char *path)
+static int make(const struct clone *clone)
 {
+	const char *source = clone->source, *path = clone->path;
 	struct vblk_image_failure failure;
 	struct vblk_image_new_file file = { .fd = -1 };
 	enum vblk_image_copied how;
@@ -152,15 +126,24 @@ static int make(const struct clone *clone, const char *source, const char *path)
 
 int cmd_image_clone(int argc, char **argv)
 {
-	struct clone clone = { .existing = VBLK_IMAGE_KEEP };
-	const struct cmd_options all = { NAME, long_options, take_option, &clone, &clone.help };
-	int first, status = cmd_options_take(&all, argc, argv, &first);
+	struct clone clone = { 0 };
+	bool force = false;
+	const struct cmd_image_flag flags[] = {
+		{ "force", &force },
+		{ "verbose", &clone.verbose },
+		{ 0 },
+	};
+	const struct cmd_image_syntax syntax = { NAME, help, flags };
+	char **operands;
+	int count, status = cmd_image_options(&syntax, argc, argv, &operands, &count);
 
-	if (!status && clone.help) {
-		puts(help);
-		return CMD_OK;
-	}
-	if (!status)
-		status = cmd_image_operands(NAME, argc - first, 2, "SOURCE PATH");
-	return status ? status : make(&clone, argv[first], argv[first + 1]);
+	if (status || !operands)
+		return status;
+	status = cmd_image_operands(NAME, count, 2, "SOURCE PATH");
+	if (status)
+		return status;
+	clone.source = operands[0];
+	clone.path = operands[1];
+	clone.existing = force ? VBLK_IMAGE_REPLACE : VBLK_IMAGE_KEEP;
+	return make(&clone);
 }

@@ -1,33 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* vblk image create: a hole of a given size. */
 #include "cmd/image.h"
-#include "cmd/options.h"
 #include "cmd/size.h"
 #include "image/fs.h"
 #include "image/new_file.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #define NAME "image create"
-
-struct create {
-	enum vblk_image_existing existing;
-	bool help;
-};
-
-enum option_id {
-	OPTION_FORCE = CMD_OPTION_FIRST,
-	OPTION_HELP,
-};
-
-static const struct option long_options[] = {
-	{ "force", no_argument, NULL, OPTION_FORCE },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ NULL, 0, NULL, 0 },
-};
 
 static const char help[] =
 	"vblk image create: make an image that is empty and takes no space\n"
@@ -50,26 +32,14 @@ static const char help[] =
 	"  vblk image create data.img 64M\n"
 	"  vblk image create /dev/shm/fast.img 1G --force";
 
-static int take_option(void *context, int id, const char *value)
-{
-	struct create *create = context;
-
-	(void)value;
-	if (id == OPTION_FORCE)
-		create->existing = VBLK_IMAGE_REPLACE;
-	else
-		create->help = true;
-	return CMD_OK;
-}
-
-static int make(const struct create *create, const char *path, uint64_t bytes)
+static int make(const char *path, uint64_t bytes, enum vblk_image_existing existing)
 {
 	struct vblk_image_failure failure;
 	struct vblk_image_new_file file;
 	int ret = vblk_image_fs_check_size(vblk_image_fs_find("raw"), bytes, &failure);
 
 	if (!ret)
-		ret = vblk_image_new_file_open(path, create->existing, &file, &failure);
+		ret = vblk_image_new_file_open(path, existing, &file, &failure);
 	if (ret)
 		return cmd_image_failed(NAME, ret, &failure);
 	if (ftruncate(file.fd, (off_t)bytes) < 0) {
@@ -83,25 +53,24 @@ static int make(const struct create *create, const char *path, uint64_t bytes)
 
 int cmd_image_create(int argc, char **argv)
 {
-	struct create create = { .existing = VBLK_IMAGE_KEEP };
-	const struct cmd_options all = { NAME, long_options, take_option, &create, &create.help };
+	bool force = false;
+	const struct cmd_image_flag flags[] = { { "force", &force }, { 0 } };
+	const struct cmd_image_syntax syntax = { NAME, help, flags };
+	char **operands;
 	uint64_t bytes;
-	int first, ret, status = cmd_options_take(&all, argc, argv, &first);
+	int ret, count, status = cmd_image_options(&syntax, argc, argv, &operands, &count);
 
-	if (!status && create.help) {
-		puts(help);
-		return CMD_OK;
-	}
-	if (!status)
-		status = cmd_image_operands(NAME, argc - first, 2, "PATH SIZE");
+	if (status || !operands)
+		return status;
+	status = cmd_image_operands(NAME, count, 2, "PATH SIZE");
 	if (status)
 		return status;
-	ret = cmd_size_parse(argv[first + 1], &bytes);
+	ret = cmd_size_parse(operands[1], &bytes);
 	if (!ret)
-		return make(&create, argv[first], bytes);
+		return make(operands[0], bytes, force ? VBLK_IMAGE_REPLACE : VBLK_IMAGE_KEEP);
 	cmd_complain(NAME,
 		     ret == -ERANGE ? "'%s' is too large"
 				    : "'%s' is no size: one like 512, 4k, 64M or 1G is wanted",
-		     argv[first + 1]);
+		     operands[1]);
 	return CMD_BAD_INPUT;
 }

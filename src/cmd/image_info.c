@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* vblk image info. */
 #include "cmd/image.h"
-#include "cmd/options.h"
 #include "image/fs.h"
 #include "image/info.h"
 
@@ -12,22 +11,6 @@
 #include <unistd.h>
 
 #define NAME "image info"
-
-struct options {
-	bool json;
-	bool help;
-};
-
-enum option_id {
-	OPTION_JSON = CMD_OPTION_FIRST,
-	OPTION_HELP,
-};
-
-static const struct option long_options[] = {
-	{ "json", no_argument, NULL, OPTION_JSON },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ NULL, 0, NULL, 0 },
-};
 
 static const char help[] =
 	"vblk image info: how large an image is, and what is in it\n"
@@ -51,18 +34,6 @@ static const char help[] =
 	"  vblk image info root.img\n"
 	"  vblk image info --json root.img | jq -r .filesystem";
 
-static int take_option(void *context, int id, const char *value)
-{
-	struct options *options = context;
-
-	(void)value;
-	if (id == OPTION_JSON)
-		options->json = true;
-	else
-		options->help = true;
-	return CMD_OK;
-}
-
 static void print_text(const struct vblk_image_info *info)
 {
 	char size[VBLK_IMAGE_SIZE_TEXT];
@@ -81,7 +52,7 @@ static void print_json(const struct vblk_image_info *info)
 	       info->bytes, info->allocated, quote, info->fs ? info->fs : "null", quote);
 }
 
-static int look(const struct options *options, const char *path)
+static int look(const char *path, void (*print)(const struct vblk_image_info *info))
 {
 	struct vblk_image_failure failure;
 	struct vblk_image_info info;
@@ -100,24 +71,20 @@ static int look(const struct options *options, const char *path)
 		ret = vblk_image_path_fail(&failure, ret, "read", path);
 	if (ret)
 		return cmd_image_failed(NAME, ret, &failure);
-	if (options->json)
-		print_json(&info);
-	else
-		print_text(&info);
+	print(&info);
 	return CMD_OK;
 }
 
 int cmd_image_info(int argc, char **argv)
 {
-	struct options options = { .json = false };
-	const struct cmd_options all = { NAME, long_options, take_option, &options, &options.help };
-	int first, status = cmd_options_take(&all, argc, argv, &first);
+	bool json = false;
+	const struct cmd_image_flag flags[] = { { "json", &json }, { 0 } };
+	const struct cmd_image_syntax syntax = { NAME, help, flags };
+	char **operands;
+	int count, status = cmd_image_options(&syntax, argc, argv, &operands, &count);
 
-	if (!status && options.help) {
-		puts(help);
-		return CMD_OK;
-	}
-	if (!status)
-		status = cmd_image_operands(NAME, argc - first, 1, "PATH");
-	return status ? status : look(&options, argv[first]);
+	if (status || !operands)
+		return status;
+	status = cmd_image_operands(NAME, count, 1, "PATH");
+	return status ? status : look(operands[0], json ? print_json : print_text);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* vblk image template: sees to it that a template is there, and says where. */
 #include "cmd/image.h"
-#include "cmd/options.h"
 #include "cmd/progress.h"
 #include "cmd/template_spec.h"
 #include "image/template.h"
@@ -11,22 +10,6 @@
 
 #define NAME	     "image template"
 #define MESSAGE_SIZE 1024
-
-struct options {
-	bool clear;
-	bool help;
-};
-
-enum option_id {
-	OPTION_CLEAR = CMD_OPTION_FIRST,
-	OPTION_HELP,
-};
-
-static const struct option long_options[] = {
-	{ "clear", no_argument, NULL, OPTION_CLEAR },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ NULL, 0, NULL, 0 },
-};
 
 static const char help[] =
 	"vblk image template: an image with an empty file system, made once\n"
@@ -55,18 +38,6 @@ static const char help[] =
 	"Examples:\n"
 	"  vblk image template ext4:256M\n"
 	"  vblk image clone \"$(vblk image template xfs:1G)\" data.img";
-
-static int take_option(void *context, int id, const char *value)
-{
-	struct options *options = context;
-
-	(void)value;
-	if (id == OPTION_CLEAR)
-		options->clear = true;
-	else
-		options->help = true;
-	return CMD_OK;
-}
 
 static int clear(void)
 {
@@ -106,18 +77,17 @@ static int make(const char *text)
 
 int cmd_image_template(int argc, char **argv)
 {
-	struct options options = { .clear = false };
-	const struct cmd_options all = { NAME, long_options, take_option, &options, &options.help };
-	int first, status = cmd_options_take(&all, argc, argv, &first);
+	bool clears = false;
+	const struct cmd_image_flag flags[] = { { "clear", &clears }, { 0 } };
+	const struct cmd_image_syntax syntax = { NAME, help, flags };
+	char **operands;
+	int count, status = cmd_image_options(&syntax, argc, argv, &operands, &count);
 
-	if (!status && options.help) {
-		puts(help);
-		return CMD_OK;
-	}
-	if (!status)
-		status = cmd_image_operands(NAME, argc - first, options.clear ? 0 : 1,
-					    options.clear ? "nothing but --clear" : "FS:SIZE");
+	if (status || !operands)
+		return status;
+	status = cmd_image_operands(NAME, count, clears ? 0 : 1,
+				    clears ? "nothing but --clear" : "FS:SIZE");
 	if (status)
 		return status;
-	return options.clear ? clear() : make(argv[first]);
+	return clears ? clear() : make(operands[0]);
 }

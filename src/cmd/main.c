@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The program `vblk`: finds the sub-command and gets out of its way. */
-#include "cmd/cmd.h"
-
 #include "base/checked.h"
-#include "cmd/nearest.h"
+#include "cmd/commands.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,19 +17,25 @@
 #define HELP_OPTION    "--help"
 #define VERSION_OPTION "--version"
 
-struct command {
-	const char *name;
-	const char *summary;
-	int (*run)(int argc, char **argv);
-};
-
-static const struct command commands[] = {
+static const struct cmd_command table[] = {
 	{ "boot", "run a Linux kernel in a KVM microVM with virtio disks", cmd_boot },
 	{ "serve", "serve disks to virtual machine monitors over vhost-user", cmd_serve },
 	{ "bench", "measure how fast a disk is for the driver of a guest", cmd_bench },
 	{ "image", "make disk images, templates and copies of them", cmd_image },
 	{ "ctl", "look at the disks of a running vblk, and change them", cmd_ctl },
 	{ "top", "watch the disks of running vblk daemons", cmd_top },
+};
+
+static void print_help(void);
+
+/* An option comes before a word that is as near: "-help" is meant for one. */
+static const char *const others[] = { HELP_OPTION, VERSION_OPTION, HELP, NULL };
+
+static const struct cmd_commands commands = {
+	.table = table,
+	.count = VBLK_ARRAY_SIZE(table),
+	.print_help = print_help,
+	.others = others,
 };
 
 static void print_help(void)
@@ -44,8 +48,7 @@ static void print_help(void)
 	     "  vblk --help | --version\n"
 	     "\n"
 	     "Commands:");
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
-		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+	cmd_commands_print(&commands);
 	puts("\n"
 	     "Exit status:\n"
 	     "  0  success\n"
@@ -75,31 +78,6 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-static int complain_unknown(const char *word)
-{
-	struct cmd_nearest nearest;
-	char hint[CMD_NEAREST_HINT];
-
-	cmd_nearest_begin(&nearest, word);
-	for (size_t i = 0; word[0] != '-' && i < VBLK_ARRAY_SIZE(commands); i++)
-		cmd_nearest_offer(&nearest, commands[i].name);
-	if (word[0] != '-')
-		cmd_nearest_offer(&nearest, HELP);
-	cmd_nearest_offer(&nearest, HELP_OPTION);
-	cmd_nearest_offer(&nearest, VERSION_OPTION);
-	cmd_complain(NULL, "unknown %s '%s'%s", word[0] == '-' ? "option" : "command", word,
-		     cmd_nearest_hint(&nearest, "", "see 'vblk --help'", hint));
-	return CMD_BAD_INPUT;
-}
-
-static int run_command(int argc, char **argv)
-{
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
-		if (strcmp(argv[0], commands[i].name) == 0)
-			return commands[i].run(argc, argv);
-	return complain_unknown(argv[0]);
-}
-
 /* vblk help image clone: as vblk image clone --help. */
 static int run_help(int argc, char **argv)
 {
@@ -118,7 +96,7 @@ static int run_help(int argc, char **argv)
 	}
 	memcpy(words, argv, (size_t)argc * sizeof(*words));
 	words[argc] = option;
-	status = run_command(argc + 1, words);
+	status = cmd_commands_run(&commands, argc + 1, words);
 	free(words);
 	return status;
 }
@@ -130,18 +108,12 @@ int main(int argc, char **argv)
 	fill_standard_descriptors();
 	/* A file that may not become longer is an error of the call that writes it. */
 	signal(SIGXFSZ, SIG_IGN);
-	if (argc < 2) {
-		cmd_complain(NULL, "no command given: see 'vblk --help'");
-		return CMD_BAD_INPUT;
-	}
-	if (strcmp(argv[1], HELP_OPTION) == 0 || strcmp(argv[1], "-h") == 0)
-		print_help();
-	else if (strcmp(argv[1], HELP) == 0)
+	if (argc > 1 && strcmp(argv[1], HELP) == 0)
 		status = run_help(argc - 2, argv + 2);
-	else if (strcmp(argv[1], VERSION_OPTION) == 0)
+	else if (argc > 1 && strcmp(argv[1], VERSION_OPTION) == 0)
 		puts("vblk " VBLK_VERSION);
-	else
-		status = run_command(argc - 1, argv + 1);
+	else /* a program may be started without even its own name */
+		status = cmd_commands_run(&commands, argc > 0 ? argc - 1 : 0, argv + 1);
 
 	/* Output that did not arrive is a failure, also of a help text. */
 	if (fflush(stdout) != 0 && status == CMD_OK) {
