@@ -106,6 +106,11 @@ static void histogram(FILE *out, const char *name, const struct labels *labels,
 	fprintf(out, "} %.9f\n", (double)values->sum / bounds->unit);
 }
 
+static uint64_t counter_at(const struct cmd_sample *disk, size_t offset)
+{
+	return *(const uint64_t *)((const char *)&disk->counters + offset);
+}
+
 /* A counter or gauge with one value per disk. */
 static const struct {
 	const char *name;
@@ -129,8 +134,7 @@ static void write_counters(FILE *out, const struct cmd_sample *disks, size_t cou
 		snprintf(name, sizeof(name), "%s_total", counters[i].name);
 		for (size_t disk = 0; disk < count; disk++)
 			point(out, name, &(struct labels){ .disk = disks[disk].name },
-			      *(const uint64_t *)((const char *)&disks[disk].counters +
-						  counters[i].offset));
+			      counter_at(&disks[disk], counters[i].offset));
 	}
 }
 
@@ -154,49 +158,52 @@ static void write_gauges(FILE *out, const struct cmd_sample *disks, size_t count
 		      disks[i].counters.throttled_now);
 }
 
-static void write_ops(FILE *out, const struct cmd_sample *disks, size_t count)
+/* Where a counter of an operation is, in struct vblk_metrics_snapshot. */
+struct op_counter {
+	enum vblk_metrics_op op;
+	size_t offset;
+};
+
+#define OP_COUNTER(op, member)                                     \
+	{                                                          \
+		op, offsetof(struct vblk_metrics_snapshot, member) \
+	}
+
+static const struct op_counter requests[] = {
+	OP_COUNTER(VBLK_OP_READ, reads_completed),
+	OP_COUNTER(VBLK_OP_WRITE, writes_completed),
+	OP_COUNTER(VBLK_OP_FLUSH, flushes_completed),
+	OP_COUNTER(VBLK_OP_DISCARD, discards_completed),
+	OP_COUNTER(VBLK_OP_WRITE_ZEROES, write_zeroes_completed),
+};
+
+static const struct op_counter moved[] = {
+	OP_COUNTER(VBLK_OP_READ, bytes_read),
+	OP_COUNTER(VBLK_OP_WRITE, bytes_written),
+	OP_COUNTER(VBLK_OP_DISCARD, bytes_discarded),
+	OP_COUNTER(VBLK_OP_WRITE_ZEROES, bytes_zeroed),
+};
+
+/* The points of one family and disk, one for each operation of a table. */
+static void write_ops(FILE *out, const char *name, const struct cmd_sample *disk,
+		      const struct op_counter *table, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		point(out, name,
+		      &(struct labels){
+			      disk->name, { "op" }, { vblk_metrics_op_name(table[i].op) } },
+		      counter_at(disk, table[i].offset));
+}
+
+static void write_requests(FILE *out, const struct cmd_sample *disks, size_t count)
 {
 	family(out, "vblk_requests", "counter", NULL, "Requests that succeeded.");
-	for (size_t i = 0; i < count; i++) {
-		const struct vblk_metrics_snapshot *c = &disks[i].counters;
-		const struct {
-			enum vblk_metrics_op op;
-			uint64_t value;
-		} table[] = {
-			{ VBLK_OP_READ, c->reads_completed },
-			{ VBLK_OP_WRITE, c->writes_completed },
-			{ VBLK_OP_FLUSH, c->flushes_completed },
-			{ VBLK_OP_DISCARD, c->discards_completed },
-			{ VBLK_OP_WRITE_ZEROES, c->write_zeroes_completed },
-		};
-
-		for (size_t n = 0; n < VBLK_ARRAY_SIZE(table); n++)
-			point(out, "vblk_requests_total",
-			      &(struct labels){ disks[i].name,
-						{ "op" },
-						{ vblk_metrics_op_name(table[n].op) } },
-			      table[n].value);
-	}
+	for (size_t i = 0; i < count; i++)
+		write_ops(out, "vblk_requests_total", &disks[i], requests,
+			  VBLK_ARRAY_SIZE(requests));
 	family(out, "vblk_moved_bytes", "counter", "bytes", "Bytes of requests that succeeded.");
-	for (size_t i = 0; i < count; i++) {
-		const struct vblk_metrics_snapshot *c = &disks[i].counters;
-		const struct {
-			enum vblk_metrics_op op;
-			uint64_t value;
-		} table[] = {
-			{ VBLK_OP_READ, c->bytes_read },
-			{ VBLK_OP_WRITE, c->bytes_written },
-			{ VBLK_OP_DISCARD, c->bytes_discarded },
-			{ VBLK_OP_WRITE_ZEROES, c->bytes_zeroed },
-		};
-
-		for (size_t n = 0; n < VBLK_ARRAY_SIZE(table); n++)
-			point(out, "vblk_moved_bytes_total",
-			      &(struct labels){ disks[i].name,
-						{ "op" },
-						{ vblk_metrics_op_name(table[n].op) } },
-			      table[n].value);
-	}
+	for (size_t i = 0; i < count; i++)
+		write_ops(out, "vblk_moved_bytes_total", &disks[i], moved, VBLK_ARRAY_SIZE(moved));
 }
 
 static void write_errors(FILE *out, const struct cmd_sample *disks, size_t count)
@@ -253,7 +260,7 @@ static void write_histograms(FILE *out, const struct cmd_sample *disks, size_t c
 
 void cmd_openmetrics_write(FILE *out, const struct cmd_sample *disks, size_t count)
 {
-	write_ops(out, disks, count);
+	write_requests(out, disks, count);
 	write_errors(out, disks, count);
 	write_counters(out, disks, count);
 	write_gauges(out, disks, count);
