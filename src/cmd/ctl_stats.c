@@ -7,8 +7,8 @@
 
 #include "base/checked.h"
 #include "cmd/cmd.h"
+#include "cmd/detail_call.h"
 #include "cmd/openmetrics.h"
-#include "cmd/sampler.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +153,7 @@ int ctl_stats_detail(const char *path, const char *disk, uint32_t timeout_ms,
 	json_t *result;
 	int status = CMD_OK;
 
-	if (cmd_sampler_ask(path, disk, timeout_ms, &result, message, sizeof(message))) {
+	if (cmd_detail_call(path, disk, timeout_ms, &result, message, sizeof(message))) {
 		cmd_complain(NAME, "%s", message);
 		return CMD_FAILED;
 	}

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "cmd/sampler.h"
 
+uint64_t cmd_sampler_silence_ns(const struct cmd_sampler *sampler, uint64_t now_ns)
+{
+	const uint64_t since =
+		sampler->asked_ns && now_ns > sampler->asked_ns ? now_ns - sampler->asked_ns : 0;
+
+	return since >= CMD_SAMPLER_PATIENCE_NS ? since : 0;
+}
+
 #ifdef VBLK_HAVE_JANSSON
 
 #include <errno.h>
@@ -10,89 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "cmd/size.h"
-#include "control/call.h"
-
-struct message {
-	char *text;
-	size_t size;
-};
-
-static int no_memory(const struct message *message)
-{
-	snprintf(message->text, message->size, "out of memory");
-	return -ENOMEM;
-}
-
-/* A number is an index: names that are numbers have one as well. */
-static json_t *name_or_number(const char *disk)
-{
-	uint64_t index;
-
-	return cmd_count_parse(disk, INT64_MAX, &index) == 0 ? json_integer((json_int_t)index)
-							     : json_string(disk);
-}
-
-/* Asks for one disk, and appends it to `disks`. Takes over `which`. */
-static int ask_one(struct vblk_control_call *call, json_t *which, json_t *disks,
-		   const struct message *message)
-{
-	json_t *result;
-	int ret;
-
-	if (!which) {
-		snprintf(message->text, message->size, "the disk's name is no text in UTF-8");
-		return -EINVAL;
-	}
-	ret = vblk_control_call_ask(
-		call, json_pack("{s:s,s:o,s:b}", "command", "stats", "disk", which, "detail", true),
-		&result, message->text, message->size);
-	if (ret)
-		return ret;
-	if (json_array_extend(disks, json_object_get(result, "disks")))
-		ret = -EPROTO;
-	json_decref(result);
-	if (ret)
-		snprintf(message->text, message->size, "the reply has no disks");
-	return ret;
-}
-
-static int ask_all(struct vblk_control_call *call, json_t *disks, const struct message *message)
-{
-	json_t *result;
-	size_t count;
-	int ret = vblk_control_call_ask(call, json_pack("{s:s}", "command", "stats"), &result,
-					message->text, message->size);
-
-	if (ret)
-		return ret;
-	count = json_array_size(json_object_get(result, "disks"));
-	json_decref(result);
-	for (size_t i = 0; i < count && ret == 0; i++)
-		ret = ask_one(call, json_integer((json_int_t)i), disks, message);
-	return ret;
-}
-
-int cmd_sampler_ask(const char *path, const char *only, uint32_t timeout_ms, struct json_t **result,
-		    char *text, size_t size)
-{
-	const struct message message = { text, size };
-	struct vblk_control_call call;
-	json_t *disks = json_array();
-	int ret;
-
-	if (!disks)
-		return no_memory(&message);
-	ret = vblk_control_call_open(&call, path, timeout_ms, text, size);
-	if (ret == 0) {
-		ret = only ? ask_one(&call, name_or_number(only), disks, &message)
-			   : ask_all(&call, disks, &message);
-		vblk_control_call_close(&call);
-	}
-	*result = ret ? NULL : json_pack("{s:O}", "disks", disks);
-	json_decref(disks);
-	return ret == 0 && !*result ? no_memory(&message) : ret;
-}
+#include "cmd/detail_call.h"
 
 void cmd_sampler_init(struct cmd_sampler *sampler, const char *path, const char *only)
 {
@@ -108,6 +34,7 @@ static void forget(struct cmd_sampler *sampler)
 
 void cmd_sampler_destroy(struct cmd_sampler *sampler)
 {
+	cmd_detail_call_end(sampler->call);
 	forget(sampler);
 }
 
@@ -125,8 +52,10 @@ static int take(struct cmd_sampler *sampler, const json_t *disks)
 	const size_t count = json_array_size(disks);
 	struct cmd_sampler_disk *fresh = calloc(count ? count : 1, sizeof(*fresh));
 
-	if (!fresh)
+	if (!fresh) {
+		snprintf(sampler->why, sizeof(sampler->why), "out of memory");
 		return -ENOMEM;
+	}
 	for (size_t i = 0; i < count; i++) {
 		const struct cmd_sample *before;
 
@@ -144,24 +73,68 @@ static int take(struct cmd_sampler *sampler, const json_t *disks)
 	return 0;
 }
 
-int cmd_sampler_look(struct cmd_sampler *sampler, uint32_t timeout_ms)
+/* A look has come to its end: with a result, which is taken over, or with the reason in `why`. */
+static int finish(struct cmd_sampler *sampler, int ret, json_t *result)
 {
-	const struct message message = { sampler->why, sizeof(sampler->why) };
-	json_t *result = NULL;
-	int ret;
-
-	sampler->why[0] = '\0';
-	ret = cmd_sampler_ask(sampler->path, sampler->only, timeout_ms, &result, message.text,
-			      message.size);
 	if (ret == 0) {
+		sampler->why[0] = '\0';
 		ret = take(sampler, json_object_get(result, "disks"));
-		if (ret)
-			ret = no_memory(&message);
 	}
 	json_decref(result);
 	if (ret)
 		forget(sampler);
 	return ret;
+}
+
+int cmd_sampler_look(struct cmd_sampler *sampler, uint32_t timeout_ms)
+{
+	json_t *result = NULL;
+	const int ret = cmd_detail_call(sampler->path, sampler->only, timeout_ms, &result,
+					sampler->why, sizeof(sampler->why));
+
+	return finish(sampler, ret, result);
+}
+
+/* Errors go through a text of their own: why it was gone before is true until it has answered. */
+static int step(struct cmd_sampler *sampler, json_t **result, char *why, size_t size)
+{
+	int ret;
+
+	if (!sampler->call) {
+		ret = cmd_detail_call_begin(sampler->path, sampler->only, 0, &sampler->call, why,
+					    size);
+		if (ret)
+			return ret == -ETIMEDOUT ? -EAGAIN : ret;
+	}
+	return cmd_detail_call_step(sampler->call, result, why, size);
+}
+
+int cmd_sampler_step(struct cmd_sampler *sampler)
+{
+	char why[sizeof(sampler->why)] = "";
+	json_t *result = NULL;
+	int ret;
+
+	if (!sampler->asked_ns)
+		sampler->asked_ns = vblk_clock_now(NULL);
+	ret = step(sampler, &result, why, sizeof(why));
+	if (ret == -EAGAIN)
+		return ret;
+	cmd_detail_call_end(sampler->call);
+	sampler->call = NULL;
+	sampler->asked_ns = 0;
+	memcpy(sampler->why, why, sizeof(why));
+	return finish(sampler, ret, result);
+}
+
+int cmd_sampler_fd(const struct cmd_sampler *sampler)
+{
+	return sampler->call ? cmd_detail_call_fd(sampler->call) : -1;
+}
+
+short cmd_sampler_events(const struct cmd_sampler *sampler)
+{
+	return sampler->call ? cmd_detail_call_events(sampler->call) : 0;
 }
 
 #endif

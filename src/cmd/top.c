@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vblk top: the disks of one or more daemons, live. A loop looks at every socket, each in a thread
- * that lives as long as the look, has the view make lines of it (cmd/top_view.h), and waits for a
- * key, a signal or the next interval.
+ * vblk top: the disks of one or more daemons, live. At each interval every socket is looked at, and
+ * the view makes lines of what is known (cmd/top_view.h). There is one loop, in which everything is
+ * an event: a key, a signal, an answer. Nobody is waited for in any other place, so the screen is
+ * live whatever the daemons do. Those that answer within a moment are shown together; one that
+ * does not is waited for once, and then shown as silent while the others go on.
  */
 #include "cmd/cmd.h"
 
@@ -10,7 +12,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,26 +25,24 @@
 #include "cmd/size.h"
 #include "cmd/top_screen.h"
 
-#define NAME		"top"
-#define LOOK_TIMEOUT_MS 1000
-#define LINES_MAX	512u
-#define COUNT_MAX	1000000000u
-#define INTERVAL_MIN	(100 * VBLK_NSEC_PER_MSEC)
-#define INTERVAL_MAX	(3600 * VBLK_NSEC_PER_SEC)
+#define NAME	     "top"
+#define LINES_MAX    512u
+#define COUNT_MAX    1000000000u
+#define INTERVAL_MIN (100 * VBLK_NSEC_PER_MSEC)
+#define INTERVAL_MAX (3600 * VBLK_NSEC_PER_SEC)
 
-/* Who asks one socket; the sampler is its alone meanwhile. */
-struct looker {
-	struct cmd_sampler *sampler;
-	pthread_t thread;
-	bool has_thread;
-	int ret;
+/* What is waited for: these, and then the sockets. */
+enum {
+	FD_SIGNAL,
+	FD_KEYS,
+	FD_SOCKETS
 };
 
 struct top {
 	struct top_model model;
 	struct cmd_sampler *samplers;
-	struct looker *lookers; /* one for each */
-	struct top_line *lines; /* of the screen */
+	struct pollfd *fds;	/* FD_SOCKETS, and one for each */
+	struct top_line *lines; /* of the screen; NULL while it is not open */
 	uint64_t count;		/* of intervals to show; 0: no end */
 	bool batch;
 	bool help;
@@ -90,7 +89,8 @@ static const char help[] =
 	"writes, flushes and other requests per second; MiB/s; latency from when a request was\n"
 	"taken until it was answered, its median, 99th percentile and maximum (at most 6.25 %\n"
 	"too high); WAIT/s requests that had waited for a limit; DEPTH requests taken in one look\n"
-	"at a queue; ERR errors. A daemon that goes away is shown as gone until it is back.\n"
+	"at a queue; ERR errors. A daemon that goes away is shown as gone until it is back, one\n"
+	"that hangs with the time since when it does not answer.\n"
 	"NO_COLOR in the environment switches colours off.\n"
 	"\n"
 	"Exit status:\n"
@@ -158,47 +158,17 @@ static int take_option(void *context, int id, const char *value)
 	}
 }
 
-/* --- Looking --- */
+/* --- Showing --- */
 
-static void *look_at(void *context)
+static int print_lines(struct top *top)
 {
-	struct looker *looker = context;
-
-	looker->ret = cmd_sampler_look(looker->sampler, LOOK_TIMEOUT_MS);
-	return NULL;
-}
-
-/* Whether anybody was there. All are asked at once: those that hang cost one timeout together. */
-static bool look(struct top *top)
-{
-	const size_t count = top->model.sampler_count;
-	bool there = false;
-
-	for (size_t i = 0; i < count; i++) {
-		struct looker *looker = &top->lookers[i];
-
-		looker->sampler = &top->samplers[i];
-		/* The last one, and who cannot have a thread, is looked at by this one. */
-		looker->has_thread = i + 1 < count &&
-				     pthread_create(&looker->thread, NULL, look_at, looker) == 0;
-		if (!looker->has_thread)
-			look_at(looker);
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (top->lookers[i].has_thread)
-			pthread_join(top->lookers[i].thread, NULL);
-		there = there || top->lookers[i].ret == 0;
-	}
-	return there;
-}
-
-static int print_lines(const struct top *top)
-{
-	const size_t count = top_view_row_count(&top->model);
 	const time_t now = time(NULL);
 	char clock[16] = "";
 	struct tm when;
+	size_t count;
 
+	top->model.now_ns = vblk_clock_now(NULL);
+	count = top_view_row_count(&top->model);
 	if (gmtime_r(&now, &when))
 		strftime(clock, sizeof(clock), "%H:%M:%S", &when);
 	for (size_t i = 0; i < count; i++) {
@@ -217,6 +187,7 @@ static void draw(struct top *top)
 {
 	unsigned int width, height;
 
+	top->model.now_ns = vblk_clock_now(NULL);
 	top_screen_size(&width, &height);
 	if (height > LINES_MAX)
 		height = LINES_MAX;
@@ -263,32 +234,118 @@ static void take_keys(struct top *top)
 	draw(top);
 }
 
-/* Until the moment has come, or it is time to go. */
-static void wait_until(struct top *top, uint64_t until_ns)
+static void take_terminal(struct top *top, short events)
 {
-	struct pollfd fds[] = {
-		{ .fd = top->signal_fd, .events = POLLIN },
-		{ .fd = top->batch ? -1 : STDIN_FILENO, .events = POLLIN },
-	};
+	if (events & POLLIN)
+		take_keys(top);
+	else
+		top->quit = true; /* the terminal is gone */
+}
 
-	while (!top->quit && !top->signal) {
-		const uint64_t now_ns = vblk_clock_now(NULL);
-		const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-		const struct timespec left = {
-			.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
-			.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
+/* An answer that comes late is shown at once. */
+static void take_answer(struct top *top, struct cmd_sampler *sampler)
+{
+	const bool was_late = cmd_sampler_silence_ns(sampler, vblk_clock_now(NULL));
+
+	if (cmd_sampler_step(sampler) != -EAGAIN && was_late && top->lines && !top->model.held)
+		draw(top);
+}
+
+/* What is to be waited for now. */
+static void prepare_fds(struct top *top)
+{
+	top->fds[FD_SIGNAL] = (struct pollfd){ .fd = top->signal_fd, .events = POLLIN };
+	top->fds[FD_KEYS] =
+		(struct pollfd){ .fd = top->lines ? STDIN_FILENO : -1, .events = POLLIN };
+	for (size_t i = 0; i < top->model.sampler_count; i++)
+		top->fds[FD_SOCKETS + i] = (struct pollfd){
+			.fd = cmd_sampler_fd(&top->samplers[i]),
+			.events = cmd_sampler_events(&top->samplers[i]),
 		};
-		const int ready = ppoll(fds, 2, &left, NULL);
+}
 
-		if (ready == 0)
-			return;
-		if (ready > 0 && fds[0].revents)
-			take_signal(top);
-		if (ready > 0 && fds[1].revents & POLLIN)
-			take_keys(top);
-		else if (ready > 0 && fds[1].revents)
-			top->quit = true; /* the terminal is gone */
+/* Waits for what comes first, and takes it. Returns whether that was before the moment. */
+static bool take_events(struct top *top, uint64_t until_ns)
+{
+	const uint64_t now_ns = vblk_clock_now(NULL);
+	const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+	const struct timespec left = {
+		.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
+		.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
+	};
+	int ready;
+
+	prepare_fds(top);
+	ready = ppoll(top->fds, FD_SOCKETS + top->model.sampler_count, &left, NULL);
+	if (ready < 0) /* a signal that is none of ours */
+		return true;
+	if (top->fds[FD_SIGNAL].revents)
+		take_signal(top);
+	if (top->fds[FD_KEYS].revents)
+		take_terminal(top, top->fds[FD_KEYS].revents);
+	for (size_t i = 0; i < top->model.sampler_count; i++)
+		if (top->fds[FD_SOCKETS + i].revents)
+			take_answer(top, &top->samplers[i]);
+	return left_ns > 0 && ready > 0;
+}
+
+static bool is_over(const struct top *top)
+{
+	return top->quit || top->signal;
+}
+
+/* --- Looking --- */
+
+/* Has every daemon asked that does not owe an answer. */
+static void ask_all(struct top *top)
+{
+	for (size_t i = 0; i < top->model.sampler_count; i++)
+		(void)cmd_sampler_step(&top->samplers[i]);
+}
+
+/* When the last of those that owe an answer is silent; 0 if all of them are, or none does. */
+static uint64_t patience_end(const struct top *top)
+{
+	const uint64_t now_ns = vblk_clock_now(NULL);
+	uint64_t end_ns = 0;
+
+	for (size_t i = 0; i < top->model.sampler_count; i++) {
+		const uint64_t asked_ns = top->samplers[i].asked_ns;
+		const uint64_t silent_ns = asked_ns ? asked_ns + CMD_SAMPLER_PATIENCE_NS : 0;
+
+		if (silent_ns > now_ns && silent_ns > end_ns)
+			end_ns = silent_ns;
 	}
+	return end_ns;
+}
+
+static bool is_somebody_there(const struct top *top)
+{
+	for (size_t i = 0; i < top->model.sampler_count; i++)
+		if (top->samplers[i].disks)
+			return true;
+	return false;
+}
+
+/* Asks, and returns when the first daemon has answered, or none will. */
+static bool find_somebody(struct top *top)
+{
+	uint64_t end_ns;
+
+	ask_all(top);
+	while (!is_over(top) && !is_somebody_there(top) && (end_ns = patience_end(top)) != 0)
+		take_events(top, end_ns);
+	return is_somebody_there(top);
+}
+
+/* Asks, and returns when all have answered that will. */
+static void look(struct top *top)
+{
+	uint64_t end_ns;
+
+	ask_all(top);
+	while (!is_over(top) && (end_ns = patience_end(top)) != 0)
+		take_events(top, end_ns);
 }
 
 static int watch(struct top *top)
@@ -303,12 +360,15 @@ static int watch(struct top *top)
 		next_ns += top->model.interval_ns;
 		if (next_ns < vblk_clock_now(NULL)) /* a look took longer than the interval */
 			next_ns = vblk_clock_now(NULL);
-		wait_until(top, next_ns);
-		if (top->quit || top->signal)
+		while (!is_over(top) && take_events(top, next_ns))
+			;
+		if (is_over(top))
 			break;
 		if (top->model.held)
 			continue;
 		look(top);
+		if (is_over(top))
+			break;
 		status = show(top);
 		if (top->count && ++shown == top->count)
 			break;
@@ -340,19 +400,21 @@ static int open_screen(void)
 
 static int run_screen(struct top *top)
 {
+	struct top_line *lines = calloc(LINES_MAX, sizeof(*top->lines));
 	int status;
 
-	top->lines = calloc(LINES_MAX, sizeof(*top->lines));
-	if (!top->lines) {
+	if (!lines) {
 		cmd_complain(NAME, "out of memory");
 		return CMD_FAILED;
 	}
 	status = open_screen();
 	if (status == CMD_OK) {
+		top->lines = lines;
 		status = watch(top);
+		top->lines = NULL;
 		top_screen_close();
 	}
-	free(top->lines);
+	free(lines);
 	return status;
 }
 
@@ -375,11 +437,23 @@ static int catch_signals(struct top *top)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGWINCH);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	top->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (top->signal_fd >= 0)
 		return CMD_OK;
 	cmd_complain(NAME, "cannot wait for signals: %s", strerror(errno));
+	return CMD_FAILED;
+}
+
+static int nobody_there(const struct top *top)
+{
+	const struct cmd_sampler *first = &top->samplers[0];
+
+	if (first->why[0])
+		cmd_complain(NAME, "%s", first->why);
+	else
+		cmd_complain(NAME, "'%s' says nothing: it is no vblk control socket, or vblk hangs",
+			     first->path);
 	return CMD_FAILED;
 }
 
@@ -389,14 +463,35 @@ static int run(struct top *top)
 
 	if (status)
 		return status;
-	if (look(top)) {
+	if (find_somebody(top))
 		status = top->batch ? run_batch(top) : run_screen(top);
-	} else {
-		cmd_complain(NAME, "%s", top->samplers[0].why);
-		status = CMD_FAILED;
-	}
+	else if (!top->signal)
+		status = nobody_there(top);
 	close(top->signal_fd);
 	return status == CMD_OK && top->signal ? CMD_SIGNAL + top->signal : status;
+}
+
+/* The daemons have been named. */
+static int watch_daemons(struct top *top, char **paths, size_t count)
+{
+	int status = CMD_FAILED;
+
+	top->model.sampler_count = count;
+	top->samplers = calloc(count, sizeof(*top->samplers));
+	top->fds = calloc(FD_SOCKETS + count, sizeof(*top->fds));
+	if (top->samplers && top->fds) {
+		top->model.samplers = top->samplers;
+		for (size_t i = 0; i < count; i++)
+			cmd_sampler_init(&top->samplers[i], paths[i], NULL);
+		status = run(top);
+		for (size_t i = 0; i < count; i++)
+			cmd_sampler_destroy(&top->samplers[i]);
+	} else {
+		cmd_complain(NAME, "out of memory");
+	}
+	free(top->fds);
+	free(top->samplers);
+	return status;
 }
 
 int cmd_top(int argc, char **argv)
@@ -417,24 +512,7 @@ int cmd_top(int argc, char **argv)
 				   "--help'");
 		return CMD_BAD_INPUT;
 	}
-	top.model.sampler_count = (size_t)(argc - operand);
-	top.samplers = calloc(top.model.sampler_count, sizeof(*top.samplers));
-	top.lookers = calloc(top.model.sampler_count, sizeof(*top.lookers));
-	if (!top.samplers || !top.lookers) {
-		cmd_complain(NAME, "out of memory");
-		status = CMD_FAILED;
-		goto done;
-	}
-	top.model.samplers = top.samplers;
-	for (size_t i = 0; i < top.model.sampler_count; i++)
-		cmd_sampler_init(&top.samplers[i], argv[operand + (int)i], NULL);
-	status = run(&top);
-	for (size_t i = 0; i < top.model.sampler_count; i++)
-		cmd_sampler_destroy(&top.samplers[i]);
-done:
-	free(top.lookers);
-	free(top.samplers);
-	return status;
+	return watch_daemons(&top, argv + operand, (size_t)(argc - operand));
 }
 
 #else

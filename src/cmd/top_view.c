@@ -20,7 +20,8 @@
 /* A disk, or a socket that nobody answers at. */
 struct row {
 	const struct cmd_sampler *sampler;
-	const struct cmd_sampler_disk *disk; /* NULL: gone */
+	const struct cmd_sampler_disk *disk; /* NULL: gone, or silent */
+	uint64_t silence_ns;
 };
 
 void top_view_number(char text[16], double value)
@@ -228,8 +229,12 @@ static void row_line(struct top_line *line, const struct row *row, unsigned int 
 		return;
 	}
 	line->style = TOP_ALARM;
-	snprintf(line->text, sizeof(line->text), "%.160s gone: %.80s", row->sampler->path,
-		 row->sampler->why);
+	if (row->silence_ns)
+		snprintf(line->text, sizeof(line->text), "%.160s no answer since %llu s",
+			 row->sampler->path, row->silence_ns / VBLK_NSEC_PER_SEC);
+	else
+		snprintf(line->text, sizeof(line->text), "%.160s gone: %.80s", row->sampler->path,
+			 row->sampler->why);
 }
 
 /* --- The order --- */
@@ -260,14 +265,21 @@ static bool is_before(const struct row *a, const struct row *b, enum top_sort so
 	return strcmp(a->disk->now.name, b->disk->now.name) < 0;
 }
 
+/* A daemon that is gone or silent has one row of its own; one without an answer yet has none. */
+static size_t rows_of(const struct cmd_sampler *sampler, uint64_t silence_ns)
+{
+	if (silence_ns)
+		return 1;
+	return sampler->count ? sampler->count : sampler->why[0] ? 1 : 0;
+}
+
 size_t top_view_row_count(const struct top_model *model)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < model->sampler_count; i++)
-		count += model->samplers[i].count    ? model->samplers[i].count
-			 : model->samplers[i].why[0] ? 1
-						     : 0;
+		count += rows_of(&model->samplers[i],
+				 cmd_sampler_silence_ns(&model->samplers[i], model->now_ns));
 	return count;
 }
 
@@ -275,14 +287,18 @@ static struct row row_at(const struct top_model *model, size_t i)
 {
 	for (size_t n = 0; n < model->sampler_count; n++) {
 		const struct cmd_sampler *sampler = &model->samplers[n];
+		const uint64_t silence_ns = cmd_sampler_silence_ns(sampler, model->now_ns);
+		const size_t rows = rows_of(sampler, silence_ns);
 
-		if (i < sampler->count)
-			return (struct row){ sampler, &sampler->disks[i] };
-		if (sampler->count == 0 && sampler->why[0] && i == 0)
-			return (struct row){ sampler, NULL };
-		i -= sampler->count ? sampler->count : sampler->why[0] ? 1 : 0;
+		if (i < rows)
+			return (struct row){
+				sampler,
+				silence_ns || !sampler->count ? NULL : &sampler->disks[i],
+				silence_ns,
+			};
+		i -= rows;
 	}
-	return (struct row){ NULL, NULL };
+	return (struct row){ 0 };
 }
 
 /* The row that `rank` others come before. Disks are few; equal ones keep their order. */
@@ -304,7 +320,7 @@ static struct row row_in_order(const struct top_model *model, size_t rank)
 		if (before == rank)
 			return row;
 	}
-	return (struct row){ NULL, NULL };
+	return (struct row){ 0 };
 }
 
 /* --- The whole --- */

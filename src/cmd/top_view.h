@@ -27,7 +27,7 @@ enum top_style {
 	TOP_PLAIN,
 	TOP_TITLE,
 	TOP_HEADER,
-	TOP_ALARM, /* errors in the interval, or a daemon that is gone */
+	TOP_ALARM, /* errors in the interval, or a daemon that is gone or silent */
 	TOP_HINT,
 };
 
@@ -41,7 +41,8 @@ struct top_model {
 	size_t sampler_count;
 	enum top_sort sort;
 	uint64_t interval_ns;
-	bool held; /* the display stands still */
+	uint64_t now_ns; /* CLOCK_MONOTONIC, when it is shown */
+	bool held;	 /* the display stands still */
 };
 
 /*

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Asking, and waiting for the answer. What comes from the other end is not trusted to be ours. */
+/*
+ * Asking, one request at a time, and the answer. There is one machine, which never waits; who may
+ * wait does so between its steps. What comes from the other end is not trusted to be
+ * ours.
+ */
 #include "control/call.h"
 
 #include "base/clock.h"
@@ -15,7 +19,6 @@
 #include <unistd.h>
 
 #define REPLY_MAX (4u << 20)
-#define FIRST_ID  1
 
 struct message {
 	char *text;
@@ -38,51 +41,22 @@ static int gone(const struct vblk_control_call *call, const struct message *mess
 	return fail(message, -ECONNRESET, "'%s': the server has closed the connection", call->path);
 }
 
-/* Waits until the socket is ready for `events`. */
-static int wait_for(const struct vblk_control_call *call, short events,
-		    const struct message *message)
+/* What was posted, as far as the socket takes it now. */
+static int send_posted(struct vblk_control_call *call, const struct message *message)
 {
-	for (;;) {
-		struct pollfd poll_fd = { .fd = call->fd, .events = events };
-		const uint64_t now = vblk_clock_now(NULL);
-		struct timespec left = { 0 };
-		int ready;
+	while (call->sent < call->posted) {
+		const ssize_t sent = send(call->fd, call->out + call->sent,
+					  call->posted - call->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (now < call->deadline_ns) {
-			left.tv_sec = (time_t)((call->deadline_ns - now) / VBLK_NSEC_PER_SEC);
-			left.tv_nsec = (long)((call->deadline_ns - now) % VBLK_NSEC_PER_SEC);
-		}
-		ready = ppoll(&poll_fd, 1, &left, NULL);
-		if (ready > 0)
+		if (sent >= 0)
+			call->sent += (size_t)sent;
+		else if (errno == EAGAIN)
 			return 0;
-		if (ready == 0)
-			return fail(message, -ETIMEDOUT, "'%s': no answer after %u ms", call->path,
-				    call->timeout_ms);
-		if (errno != EINTR)
-			return fail(message, -errno, "'%s': %s", call->path, strerror(errno));
-	}
-}
-
-static int send_all(const struct vblk_control_call *call, const char *text, size_t length,
-		    const struct message *message)
-{
-	while (length) {
-		const ssize_t sent = send(call->fd, text, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (sent >= 0) {
-			text += sent;
-			length -= (size_t)sent;
-		} else if (errno == EAGAIN) {
-			const int ret = wait_for(call, POLLOUT, message);
-
-			if (ret)
-				return ret;
-		} else if (errno == EPIPE || errno == ECONNRESET) {
+		else if (errno == EPIPE || errno == ECONNRESET)
 			/* What it said before it went may be the reason. */
-			return 0;
-		} else if (errno != EINTR) {
+			call->sent = call->posted;
+		else if (errno != EINTR)
 			return fail(message, -errno, "'%s': %s", call->path, strerror(errno));
-		}
 	}
 	return 0;
 }
@@ -105,15 +79,14 @@ static int make_room(struct vblk_control_call *call, const struct message *messa
 	return 0;
 }
 
-/* Reads until there is a newline; *length is what stands before it. */
+/* Reads until there is a newline; *length is what stands before it. -EAGAIN: not yet. */
 static int read_line(struct vblk_control_call *call, size_t *length, const struct message *message)
 {
-	size_t looked = 0;
-
 	for (;;) {
-		char *end = call->used > looked
-				    ? memchr(call->buffer + looked, '\n', call->used - looked)
-				    : NULL;
+		const char *end = call->used > call->looked
+					  ? memchr(call->buffer + call->looked, '\n',
+						   call->used - call->looked)
+					  : NULL;
 		ssize_t got;
 		int ret;
 
@@ -121,10 +94,8 @@ static int read_line(struct vblk_control_call *call, size_t *length, const struc
 			*length = (size_t)(end - call->buffer);
 			return 0;
 		}
-		looked = call->used;
+		call->looked = call->used;
 		ret = make_room(call, message);
-		if (!ret)
-			ret = wait_for(call, POLLIN, message);
 		if (ret)
 			return ret;
 		got = recv(call->fd, call->buffer + call->used, call->size - call->used,
@@ -133,7 +104,9 @@ static int read_line(struct vblk_control_call *call, size_t *length, const struc
 			call->used += (size_t)got;
 		else if (got == 0 || errno == ECONNRESET)
 			return gone(call, message);
-		else if (errno != EAGAIN && errno != EINTR)
+		else if (errno == EAGAIN)
+			return -EAGAIN;
+		else if (errno != EINTR)
 			return fail(message, -errno, "'%s': %s", call->path, strerror(errno));
 	}
 }
@@ -150,6 +123,7 @@ static int read_object(struct vblk_control_call *call, json_t **object,
 	*object = json_loadb(call->buffer, length, JSON_REJECT_DUPLICATES, NULL);
 	call->used -= length + 1;
 	memmove(call->buffer, call->buffer + length + 1, call->used);
+	call->looked = 0;
 	if (json_is_object(*object))
 		return 0;
 	json_decref(*object);
@@ -166,51 +140,52 @@ static int refused(const json_t *reply, const struct message *message)
 	return text ? fail(message, -EREMOTEIO, "%s", text) : 0;
 }
 
-static int read_greeting(struct vblk_control_call *call, const struct message *message)
+static int check_greeting(struct vblk_control_call *call, const json_t *greeting,
+			  const struct message *message)
 {
-	json_t *greeting;
-	int ret = read_object(call, &greeting, message);
+	const json_t *version = json_object_get(greeting, "vblk");
+	const int ret = refused(greeting, message);
 
-	if (ret == -ETIMEDOUT)
-		return fail(message, ret,
-			    "'%s' says nothing for %u ms: it is no vblk control socket, or vblk "
-			    "hangs",
-			    call->path, call->timeout_ms);
 	if (ret)
 		return ret;
-	ret = refused(greeting, message);
-	if (!ret && !json_is_integer(json_object_get(greeting, "vblk")))
-		ret = fail(message, -EPROTO, "'%s' is no vblk control socket: its greeting is not",
-			   call->path);
-	else if (!ret &&
-		 json_integer_value(json_object_get(greeting, "vblk")) != VBLK_CONTROL_VERSION)
-		ret = fail(message, -EPROTO,
-			   "'%s' speaks version %" JSON_INTEGER_FORMAT
-			   " of the control protocol, this vblk version %d",
-			   call->path, json_integer_value(json_object_get(greeting, "vblk")),
-			   VBLK_CONTROL_VERSION);
-	json_decref(greeting);
-	return ret;
+	if (!json_is_integer(version))
+		return fail(message, -EPROTO, "'%s' is no vblk control socket: its greeting is not",
+			    call->path);
+	if (json_integer_value(version) != VBLK_CONTROL_VERSION)
+		return fail(message, -EPROTO,
+			    "'%s' speaks version %" JSON_INTEGER_FORMAT
+			    " of the control protocol, this vblk version %d",
+			    call->path, json_integer_value(version), VBLK_CONTROL_VERSION);
+	call->greeted = true;
+	return 0;
 }
 
-int vblk_control_call_open(struct vblk_control_call *call, const char *path, uint32_t timeout_ms,
-			   char *message_text, size_t message_size)
+static int take_reply(struct vblk_control_call *call, const json_t *reply, json_t **result,
+		      const struct message *message)
 {
-	const struct message message = { message_text, message_size };
-	int ret;
+	json_t *found = json_object_get(reply, "result");
+	const int ret = refused(reply, message);
 
+	if (ret)
+		return ret;
+	if (!json_is_true(json_object_get(reply, "ok")) || !json_is_object(found) ||
+	    json_integer_value(json_object_get(reply, "id")) != call->id)
+		return fail(message, -EPROTO, "'%s': the reply is none to this request",
+			    call->path);
+	*result = json_incref(found);
+	return 0;
+}
+
+int vblk_control_call_connect(struct vblk_control_call *call, const char *path, uint32_t timeout_ms,
+			      char *message, size_t message_size)
+{
 	*call = (struct vblk_control_call){
 		.fd = -1,
 		.path = path,
 		.timeout_ms = timeout_ms,
 		.deadline_ns = vblk_clock_now(NULL) + timeout_ms * VBLK_NSEC_PER_MSEC,
 	};
-	ret = vblk_unix_connect(path, timeout_ms, &call->fd, message_text, message_size);
-	if (!ret)
-		ret = read_greeting(call, &message);
-	if (ret)
-		vblk_control_call_close(call);
-	return ret;
+	return vblk_unix_connect(path, timeout_ms, &call->fd, message, message_size);
 }
 
 void vblk_control_call_close(struct vblk_control_call *call)
@@ -218,44 +193,125 @@ void vblk_control_call_close(struct vblk_control_call *call)
 	if (call->fd >= 0)
 		close(call->fd);
 	free(call->buffer);
+	free(call->out);
 	*call = (struct vblk_control_call){ .fd = -1 };
 }
 
-static int take_reply(struct vblk_control_call *call, json_t **result,
-		      const struct message *message)
-{
-	json_t *reply;
-	int ret = read_object(call, &reply, message);
-
-	if (ret)
-		return ret;
-	ret = refused(reply, message);
-	*result = json_object_get(reply, "result");
-	if (!ret && (!json_is_true(json_object_get(reply, "ok")) || !json_is_object(*result) ||
-		     json_integer_value(json_object_get(reply, "id")) != FIRST_ID))
-		ret = fail(message, -EPROTO, "'%s': the reply is none to this request", call->path);
-	if (!ret)
-		json_incref(*result);
-	json_decref(reply);
-	return ret;
-}
-
-int vblk_control_call_ask(struct vblk_control_call *call, json_t *request, json_t **result,
-			  char *message_text, size_t message_size)
+int vblk_control_call_post(struct vblk_control_call *call, json_t *request, char *message_text,
+			   size_t message_size)
 {
 	const struct message message = { message_text, message_size };
 	char *line = NULL;
-	int ret = 0;
+	size_t length;
 
-	if (json_object_set_new(request, "id", json_integer(FIRST_ID)) == 0)
+	if (json_object_set_new(request, "id", json_integer(++call->id)) == 0)
 		line = json_dumps(request, JSON_COMPACT);
 	json_decref(request);
 	if (!line)
 		return fail(&message, -EINVAL,
 			    "the request cannot be written: a word of it is no UTF-8");
-	ret = send_all(call, line, strlen(line), &message);
-	free(line);
+	length = strlen(line);
+	line[length] = '\n'; /* in the place of the end, which is not sent */
+	free(call->out);
+	call->out = line;
+	call->posted = length + 1;
+	call->sent = 0;
+	return 0;
+}
+
+int vblk_control_call_step(struct vblk_control_call *call, json_t **result, char *message_text,
+			   size_t message_size)
+{
+	const struct message message = { message_text, message_size };
+	json_t *object;
+	int ret;
+
+	*result = NULL;
+	ret = send_posted(call, &message);
 	if (!ret)
-		ret = send_all(call, "\n", 1, &message);
-	return ret ? ret : take_reply(call, result, &message);
+		ret = read_object(call, &object, &message);
+	if (ret)
+		return ret;
+	if (call->greeted)
+		ret = take_reply(call, object, result, &message);
+	else
+		ret = check_greeting(call, object, &message);
+	json_decref(object);
+	return ret;
+}
+
+short vblk_control_call_events(const struct vblk_control_call *call)
+{
+	return call->sent < call->posted ? POLLIN | POLLOUT : POLLIN;
+}
+
+static int timed_out(const struct vblk_control_call *call, const struct message *message)
+{
+	if (call->greeted)
+		return fail(message, -ETIMEDOUT, "'%s': no answer after %u ms", call->path,
+			    call->timeout_ms);
+	return fail(message, -ETIMEDOUT,
+		    "'%s' says nothing for %u ms: it is no vblk control socket, or vblk hangs",
+		    call->path, call->timeout_ms);
+}
+
+int vblk_control_call_wait(const struct vblk_control_call *call, char *message_text,
+			   size_t message_size)
+{
+	const struct message message = { message_text, message_size };
+
+	for (;;) {
+		struct pollfd poll_fd = { .fd = call->fd,
+					  .events = vblk_control_call_events(call) };
+		const uint64_t now = vblk_clock_now(NULL);
+		struct timespec left = { 0 };
+		int ready;
+
+		if (now < call->deadline_ns) {
+			left.tv_sec = (time_t)((call->deadline_ns - now) / VBLK_NSEC_PER_SEC);
+			left.tv_nsec = (long)((call->deadline_ns - now) % VBLK_NSEC_PER_SEC);
+		}
+		ready = ppoll(&poll_fd, 1, &left, NULL);
+		if (ready > 0)
+			return 0;
+		if (ready == 0)
+			return timed_out(call, &message);
+		if (errno != EINTR)
+			return fail(&message, -errno, "'%s': %s", call->path, strerror(errno));
+	}
+}
+
+/* Steps, and waits in between, until the greeting or a reply was there. */
+static int wait_for_object(struct vblk_control_call *call, json_t **result, char *message,
+			   size_t message_size)
+{
+	int ret = vblk_control_call_step(call, result, message, message_size);
+
+	while (ret == -EAGAIN) {
+		ret = vblk_control_call_wait(call, message, message_size);
+		if (!ret)
+			ret = vblk_control_call_step(call, result, message, message_size);
+	}
+	return ret;
+}
+
+int vblk_control_call_open(struct vblk_control_call *call, const char *path, uint32_t timeout_ms,
+			   char *message, size_t message_size)
+{
+	json_t *nothing;
+	int ret = vblk_control_call_connect(call, path, timeout_ms, message, message_size);
+
+	if (!ret)
+		ret = wait_for_object(call, &nothing, message, message_size);
+	if (ret)
+		vblk_control_call_close(call);
+	return ret;
+}
+
+int vblk_control_call_ask(struct vblk_control_call *call, json_t *request, json_t **result,
+			  char *message, size_t message_size)
+{
+	const int ret = vblk_control_call_post(call, request, message, message_size);
+
+	return ret ? ret : wait_for_object(call, result, message, message_size);
 }

@@ -179,6 +179,25 @@ static void a_daemon_that_is_gone_is_last_and_named(void **state)
 	assert_int_equal(rig->lines[4].style, TOP_ALARM);
 }
 
+/* In the place of its disks, of which what is known is old, and until it has answered. */
+static void a_daemon_that_is_silent_says_since_when(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->samplers[0].asked_ns = 5;
+	rig->model.now_ns = 5 + CMD_SAMPLER_PATIENCE_NS - 1;
+	assert_int_equal(top_view_row_count(&rig->model), 2);
+	rig->model.now_ns = 5 + 61 * CMD_SAMPLER_PATIENCE_NS;
+	assert_int_equal(top_view_row_count(&rig->model), 1);
+	top_view_render(&rig->model, 80, 24, rig->lines);
+	assert_string_equal(rig->lines[2].text, "/run/a.ctl no answer since 61 s");
+	assert_int_equal(rig->lines[2].style, TOP_ALARM);
+	assert_string_equal(rig->lines[3].text, "");
+	strcpy(rig->samplers[0].why, "what was wrong before is not what is wrong now");
+	top_view_row(&rig->model, 0, &rig->lines[0]);
+	assert_string_equal(rig->lines[0].text, "/run/a.ctl no answer since 61 s");
+}
+
 static void a_disk_that_was_just_found_has_no_rates(void **state)
 {
 	struct rig *rig = *state;
@@ -261,6 +280,7 @@ int main(void)
 		TEST(disks_that_do_not_fit_are_counted),
 		TEST(disks_are_sorted),
 		TEST(a_daemon_that_is_gone_is_last_and_named),
+		TEST(a_daemon_that_is_silent_says_since_when),
 		TEST(a_disk_that_was_just_found_has_no_rates),
 		TEST(lines_are_ascii),
 		TEST(a_display_that_is_held_says_so),
