@@ -113,21 +113,6 @@ static char *no_memory(const struct command *command)
 	return NULL;
 }
 
-/* A line that is longer than what may wait for a client would cost it the connection. */
-static char *bounded(const struct command *command, char *reply)
-{
-	const size_t length = strlen(reply);
-
-	if (length <= VBLK_CONTROL_OUTPUT_MAX)
-		return reply;
-	vblk_control_error_set(command->error, VBLK_CONTROL_FAILED,
-			       "the answer would have %zu bytes, and at most %u wait for a client: "
-			       "ask disk by disk, by \"disk\"",
-			       length, VBLK_CONTROL_OUTPUT_MAX);
-	free(reply);
-	return NULL;
-}
-
 static char *run_stats(const struct command *command)
 {
 	const struct vblk_control_options *options = command->all->options;
@@ -147,7 +132,7 @@ static char *run_stats(const struct command *command)
 	}
 	reply = vblk_control_reply_stats(command->request->id, disks, first, count);
 	free(disks);
-	return reply ? bounded(command, reply) : no_memory(command);
+	return reply ? reply : no_memory(command);
 }
 
 static char *run_throttle(const struct command *command)

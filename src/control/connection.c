@@ -110,7 +110,7 @@ static bool make_room(struct vblk_control_connection *connection, size_t length)
 		connection->out_start = 0;
 		connection->out_end = kept;
 	}
-	if (length > VBLK_CONTROL_OUTPUT_MAX - kept)
+	if (kept >= VBLK_CONTROL_OUTPUT_MAX)
 		return false;
 	while (size < kept + length)
 		size *= 2;

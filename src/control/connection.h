@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One client of the control socket: bytes in, bytes out, and nothing of what they mean. Never
- * blocks. What a client can cost is bounded: one line of input, and VBLK_CONTROL_OUTPUT_MAX bytes
- * of output that it has not read. One thread.
+ * blocks. What a client can cost is bounded: one line of input, and of output that it has not read
+ * VBLK_CONTROL_OUTPUT_MAX bytes, or one text if that is longer, behind less than as many. One
+ * thread.
  */
 #ifndef CONTROL_CONNECTION_H
 #define CONTROL_CONNECTION_H
 
 #include "control/protocol.h"
 
+/* With as many bytes that wait to be read, nothing more is taken for a client. */
 #define VBLK_CONTROL_OUTPUT_MAX (1u << 20)
 
 struct vblk_control_connection {
