@@ -3,20 +3,16 @@
  * vblk bench: how fast a disk is for the driver of a guest, without a guest.
  *
  * Each job drives a queue of its own on a thread of its own (bench_job.h). This thread opens and
- * starts the device, then waits for the jobs and for signals and says now and then how it goes.
+ * starts the device, sets the jobs to work (bench_crew.h) and reports.
  */
 #include "cmd/cmd.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 #include <vblk/backing.h>
@@ -24,8 +20,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "base/eventfd.h"
-#include "cmd/bench_job.h"
+#include "cmd/bench_crew.h"
 #include "cmd/bench_options.h"
 #include "cmd/bench_report.h"
 #include "cmd/disk.h"
@@ -34,7 +29,6 @@
 
 #define NAME	     "bench"
 #define MESSAGE_SIZE 2048
-#define TICK_MS	     1000
 
 static const char help[] =
 	"vblk bench: how fast a disk is for the driver of a guest, without a guest\n"
@@ -71,7 +65,9 @@ static const char help[] =
 	"\n"
 	"Latency is from the moment when a request is made available to the one when its answer\n"
 	"is seen. The CPU time is that of the process that listens on the socket, or of this\n"
-	"process without the jobs. SIGINT ends it early, with a report.\n"
+	"process without the jobs. SIGINT ends it early, with a report; what --verify checks\n"
+	"at the end is ended by another one. A disk that answers nothing for 5 s is said to,\n"
+	"once, and for 30 s is a failure.\n"
 	"\n"
 	"Exit status:\n"
 	"  0      all requests succeeded\n"
@@ -92,18 +88,7 @@ struct bench {
 	int memory_fd;
 	uint8_t *memory;
 	size_t memory_size;
-	struct bench_job *jobs; /* options.jobs of them */
-	pthread_t threads[VBLK_DRIVER_QUEUES_MAX];
-	int done_fd; /* counts jobs that ended */
-	int signal_fd;
-	bool stop; /* atomic */
-	int signal;
-	uint64_t start_ns;
-};
-
-struct task {
-	struct bench *bench;
-	struct bench_job *job;
+	struct bench_crew crew;
 };
 
 static uint64_t read_clock(clockid_t clock)
@@ -258,11 +243,12 @@ static int make_jobs(struct bench *bench, const struct vblk_driver_shape *shape,
 	const struct bench_options *options = &bench->options;
 	int ret = 0;
 
-	bench->jobs = calloc(options->jobs, sizeof(*bench->jobs));
-	if (!bench->jobs)
+	bench->crew.jobs = calloc(options->jobs, sizeof(*bench->crew.jobs));
+	if (!bench->crew.jobs)
 		return failed("make jobs", ENOMEM);
+	bench->crew.count = options->jobs;
 	for (uint32_t i = 0; i < options->jobs && !ret; i++) {
-		struct bench_job *job = &bench->jobs[i];
+		struct bench_job *job = &bench->crew.jobs[i];
 
 		ret = vblk_driver_queue_init(&job->queue, bench->transport, i, shape,
 					     bench->memory + i * shape->bytes,
@@ -276,7 +262,7 @@ static int make_jobs(struct bench *bench, const struct vblk_driver_shape *shape,
 		};
 		job->asleep = options->wait == BENCH_WAIT_EVENT ||
 			      (options->wait == BENCH_WAIT_AUTO && options->depth == 1);
-		job->stop = &bench->stop;
+		job->stop = &bench->crew.stop;
 		if (!ret)
 			ret = bench_job_init(job, options->verify, i);
 	}
@@ -305,115 +291,43 @@ static int prepare(struct bench *bench)
 	return ret ? failed("start the device", -ret) : CMD_OK;
 }
 
-static int watch(struct bench *bench)
-{
-	sigset_t wanted;
-	int ret;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&wanted);
-	sigaddset(&wanted, SIGTERM);
-	sigaddset(&wanted, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &wanted, NULL);
-	bench->signal_fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (bench->signal_fd < 0)
-		return failed("wait for signals", errno);
-	ret = vblk_eventfd_create(&bench->done_fd);
-	return ret ? failed("wait for jobs", -ret) : CMD_OK;
-}
-
 /* ---- running it ---- */
 
-static void *run_job(void *argument)
+static void tell_run(const void *context, const struct bench_pace *pace, char *line, size_t size)
 {
-	struct task *task = argument;
+	const struct bench_options *options = context;
 
-	bench_job_run(task->job);
-	/* A job that failed ends the others. */
-	if (task->job->failure[0])
-		__atomic_store_n(&task->bench->stop, true, __ATOMIC_RELAXED);
-	if (vblk_eventfd_signal(task->bench->done_fd))
-		abort();
-	return NULL;
+	snprintf(line, size, "%3.0f of %.0f s: %9.0f IOPS, %8.1f MiB/s", pace->seconds,
+		 (double)options->runtime_ns / 1e9, pace->per_second,
+		 pace->per_second * options->block / 1048576.0);
 }
 
-static uint64_t requests_done(const struct bench *bench)
+static void tell_check(const void *context, const struct bench_pace *pace, char *line, size_t size)
 {
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < bench->options.jobs; i++)
-		sum += __atomic_load_n(&bench->jobs[i].done, __ATOMIC_RELAXED);
-	return sum;
-}
-
-static void show_progress(const struct bench *bench, uint64_t *last_done, uint64_t *last_ns)
-{
-	const uint64_t done = requests_done(bench), time = read_clock(CLOCK_MONOTONIC);
-	const double iops = (double)(done - *last_done) * 1e9 / (double)(time - *last_ns);
-
-	fprintf(stderr, "\r%3.0f of %.0f s: %9.0f IOPS, %8.1f MiB/s ",
-		(double)(time - bench->start_ns) / 1e9, (double)bench->options.runtime_ns / 1e9,
-		iops, iops * bench->options.block / 1048576.0);
-	*last_done = done;
-	*last_ns = time;
-}
-
-static void take_signal(struct bench *bench)
-{
-	struct signalfd_siginfo info;
-
-	if (read(bench->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	bench->signal = (int)info.ssi_signo;
-	__atomic_store_n(&bench->stop, true, __ATOMIC_RELAXED);
-}
-
-/* Waits until `running` jobs have ended. */
-static void wait_for_jobs(struct bench *bench, uint64_t running)
-{
-	struct pollfd pfds[] = { { .fd = bench->done_fd, .events = POLLIN },
-				 { .fd = bench->signal_fd, .events = POLLIN } };
-	const bool terminal = isatty(STDERR_FILENO) == 1;
-	uint64_t last_done = 0, last_ns = bench->start_ns;
-
-	while (running > 0) {
-		if (poll(pfds, 2, terminal ? TICK_MS : -1) == 0)
-			show_progress(bench, &last_done, &last_ns);
-		take_signal(bench);
-		running -= vblk_eventfd_clear(bench->done_fd);
-	}
-	if (terminal)
-		fputs("\r\033[K", stderr);
+	(void)context;
+	snprintf(line, size, "checking what was written: %3.0f s, %.0f blocks/s", pace->seconds,
+		 pace->per_second);
 }
 
 static int run_jobs(struct bench *bench)
 {
-	struct task tasks[VBLK_DRIVER_QUEUES_MAX];
-	uint32_t started = 0;
-	int ret = 0;
+	const struct bench_work work = { bench_job_run, tell_run, &bench->options };
+	const uint64_t end_ns = read_clock(CLOCK_MONOTONIC) + bench->options.runtime_ns;
+	int ret;
 
-	bench->start_ns = read_clock(CLOCK_MONOTONIC);
-	for (; started < bench->options.jobs && ret == 0; started += ret == 0) {
-		struct bench_job *job = &bench->jobs[started];
-
-		job->end_ns = bench->start_ns + bench->options.runtime_ns;
-		tasks[started] = (struct task){ bench, job };
-		ret = pthread_create(&bench->threads[started], NULL, run_job, &tasks[started]);
-	}
-	if (ret)
-		__atomic_store_n(&bench->stop, true, __ATOMIC_RELAXED);
-	wait_for_jobs(bench, started);
-	for (uint32_t i = 0; i < started; i++)
-		pthread_join(bench->threads[i], NULL);
-	return ret ? failed("start a job", ret) : CMD_OK;
+	for (uint32_t i = 0; i < bench->crew.count; i++)
+		bench->crew.jobs[i].end_ns = end_ns;
+	ret = bench_crew_work(&bench->crew, &work);
+	return ret ? failed("start a job", -ret) : CMD_OK;
 }
 
 static void collect(struct bench *bench, struct bench_result *result)
 {
-	uint64_t ended = bench->start_ns;
+	const struct bench_crew *crew = &bench->crew;
+	uint64_t ended = crew->start_ns;
 
-	for (uint32_t i = 0; i < bench->options.jobs; i++) {
-		struct bench_job *job = &bench->jobs[i];
+	for (uint32_t i = 0; i < crew->count; i++) {
+		struct bench_job *job = &crew->jobs[i];
 
 		for (unsigned k = 0; k < VBLK_DRIVER_KINDS; k++)
 			vblk_histogram_merge(&result->latency[k], &job->latency[k]);
@@ -426,24 +340,34 @@ static void collect(struct bench *bench, struct bench_result *result)
 	/* The line tells all queues of each. */
 	if (bench->line.queues > 0)
 		result->interrupts /= bench->line.queues;
-	result->seconds = (double)(ended - bench->start_ns) / 1e9;
+	result->seconds = (double)(ended - crew->start_ns) / 1e9;
 }
 
-/* The first failure, of whichever job; what was written is checked if there is none. */
-static int check_jobs(struct bench *bench, struct bench_result *result)
+/* Complains of the first failure, of whichever job. */
+static int check_jobs(const struct bench *bench)
 {
-	for (uint32_t i = 0; i < bench->options.jobs; i++) {
-		struct bench_job *job = &bench->jobs[i];
-
-		if (bench->options.verify && !job->failure[0])
-			bench_job_verify(job);
-		result->verified += job->verified;
-		if (job->failure[0]) {
-			cmd_complain(NAME, "%s", job->failure);
+	for (uint32_t i = 0; i < bench->crew.count; i++) {
+		if (bench->crew.jobs[i].failure[0]) {
+			cmd_complain(NAME, "%s", bench->crew.jobs[i].failure);
 			return CMD_FAILED;
 		}
 	}
 	return CMD_OK;
+}
+
+/* What was written is checked, unless there are requests that may still write. */
+static int verify(struct bench *bench, struct bench_result *result)
+{
+	const struct bench_work work = { bench_job_verify, tell_check, NULL };
+	int ret, status = check_jobs(bench);
+
+	if (!status && bench_crew_unanswered(&bench->crew) == 0) {
+		ret = bench_crew_work(&bench->crew, &work);
+		status = ret ? failed("start a job", -ret) : check_jobs(bench);
+	}
+	for (uint32_t i = 0; i < bench->crew.count; i++)
+		result->verified += bench->crew.jobs[i].verified;
+	return status;
 }
 
 /* The clock of a process's CPU time, if it can be read. */
@@ -480,7 +404,7 @@ static int measure(struct bench *bench, struct bench_result *result)
 		cpu = cpu > own_cpu ? cpu - own_cpu : 0;
 	}
 	result->serving_cpu_ns = cpu;
-	return check_jobs(bench, result);
+	return bench->options.verify ? verify(bench, result) : check_jobs(bench);
 }
 
 static void clean_up(struct bench *bench)
@@ -489,36 +413,46 @@ static void clean_up(struct bench *bench)
 		bench->transport->ops->close(bench->transport);
 	vblk_device_destroy(bench->device);
 	vblk_window_line_destroy(&bench->line);
-	for (uint32_t i = 0; bench->jobs && i < bench->options.jobs; i++)
-		bench_job_destroy(&bench->jobs[i]);
-	free(bench->jobs);
+	for (uint32_t i = 0; i < bench->crew.count; i++)
+		bench_job_destroy(&bench->crew.jobs[i]);
+	free(bench->crew.jobs);
 	if (bench->memory)
 		munmap(bench->memory, bench->memory_size);
 	if (bench->memory_fd >= 0)
 		close(bench->memory_fd);
-	if (bench->done_fd >= 0)
-		close(bench->done_fd);
-	if (bench->signal_fd >= 0)
-		close(bench->signal_fd);
+	bench_crew_close(&bench->crew);
+}
+
+/* Prints the report. Returns the exit status. */
+static int report(const struct bench *bench, const struct bench_result *result)
+{
+	const uint64_t unanswered = bench_crew_unanswered(&bench->crew);
+
+	if (unanswered)
+		cmd_complain(NAME,
+			     "%" PRIu64 " request(s) were not answered: the report is without them",
+			     unanswered);
+	if (bench->options.json)
+		bench_report_json(stdout, &bench->options, result);
+	else
+		bench_report_text(stdout, &bench->options, result);
+	return bench->crew.signal ? CMD_SIGNAL + bench->crew.signal : CMD_OK;
 }
 
 static int run(struct bench *bench)
 {
 	struct bench_result *result = calloc(1, sizeof(*result));
-	int status = result ? watch(bench) : failed("make a report", ENOMEM);
+	int status = result ? CMD_OK : failed("make a report", ENOMEM);
+	const int ret = bench_crew_open(&bench->crew);
 
+	if (!status && ret)
+		status = failed("wait for jobs and signals", -ret);
 	if (!status)
 		status = prepare(bench);
 	if (!status)
 		status = measure(bench, result);
-	if (!status) {
-		if (bench->options.json)
-			bench_report_json(stdout, &bench->options, result);
-		else
-			bench_report_text(stdout, &bench->options, result);
-		if (bench->signal)
-			status = CMD_SIGNAL + bench->signal;
-	}
+	if (!status)
+		status = report(bench, result);
 	free(result);
 	clean_up(bench);
 	return status;
@@ -526,7 +460,7 @@ static int run(struct bench *bench)
 
 int cmd_bench(int argc, char **argv)
 {
-	struct bench bench = { .memory_fd = -1, .done_fd = -1, .signal_fd = -1 };
+	struct bench bench = { .memory_fd = -1 };
 	int status = bench_options_parse(&bench.options, argc, argv);
 
 	if (!status && bench.options.help)

@@ -13,7 +13,10 @@
 #include "base/clock.h"
 #include "driver/pattern.h"
 
+/* Answers are waited for in slices, and longer than one only while nobody has said to stop. */
+#define SLICE_MS    250u
 #define PATIENCE_MS 30000u
+#define STOPPED_MS  1000u
 #define IN_FLIGHT   0x80000000u /* of an entry of `written` */
 
 struct bench_slot {
@@ -149,15 +152,35 @@ static void judge(struct bench_job *job, const struct vblk_driver_answer *answer
 		job->written[request->block] = request->generation;
 }
 
-/* Sleeps or looks until there is an answer. Returns false, and says why, if none comes. */
+static bool is_told_to_stop(const struct bench_job *job)
+{
+	return __atomic_load_n(job->stop, __ATOMIC_RELAXED);
+}
+
+/* Sleeps or looks until there is an answer. Returns false if none comes: it failed, or gave up. */
 static bool wait_for_answer(struct bench_job *job)
 {
-	int ret = vblk_driver_queue_wait(&job->queue, job->asleep, PATIENCE_MS);
+	uint32_t stopped_ms = 0;
 
-	if (ret)
-		snprintf(job->failure, sizeof(job->failure), "the device does not answer: %s",
-			 strerror(-ret));
-	return ret == 0;
+	for (uint32_t ms = 0; ms < PATIENCE_MS && stopped_ms < STOPPED_MS; ms += SLICE_MS) {
+		const int ret = vblk_driver_queue_wait(&job->queue, job->asleep, SLICE_MS);
+
+		if (ret == 0)
+			return true;
+		if (ret != -ETIMEDOUT) {
+			snprintf(job->failure, sizeof(job->failure),
+				 "the device does not answer: %s", strerror(-ret));
+			return false;
+		}
+		if (is_told_to_stop(job))
+			stopped_ms += SLICE_MS;
+	}
+	if (stopped_ms >= STOPPED_MS)
+		job->unanswered = job->queue.in_flight;
+	else
+		snprintf(job->failure, sizeof(job->failure),
+			 "the device has answered nothing for %u s", PATIENCE_MS / 1000);
+	return false;
 }
 
 static bool take(struct bench_job *job, struct vblk_driver_answer *answer)
@@ -170,6 +193,13 @@ static bool take(struct bench_job *job, struct vblk_driver_answer *answer)
 	return ret > 0;
 }
 
+static void count_answer(struct bench_job *job, enum vblk_driver_kind kind)
+{
+	if (kind != VBLK_DRIVER_FLUSH)
+		__atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&job->answers, job->answers + 1, __ATOMIC_RELAXED);
+}
+
 static void take_all(struct bench_job *job)
 {
 	struct vblk_driver_answer answer;
@@ -180,10 +210,8 @@ static void take_all(struct bench_job *job)
 
 		vblk_histogram_add(&job->latency[request->kind], time - request->started_ns);
 		judge(job, &answer);
-		if (request->kind != VBLK_DRIVER_FLUSH)
-			__atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
-		if (time < job->end_ns && !job->failure[0] &&
-		    !__atomic_load_n(job->stop, __ATOMIC_RELAXED))
+		count_answer(job, request->kind);
+		if (time < job->end_ns && !job->failure[0] && !is_told_to_stop(job))
 			submit_next(job, answer.slot, time);
 	}
 }
@@ -224,7 +252,8 @@ void bench_job_verify(struct bench_job *job)
 	while (job->queue.in_flight > 0 && !job->failure[0] && wait_for_answer(job)) {
 		while (!job->failure[0] && take(job, &answer)) {
 			judge(job, &answer);
-			if (block >= job->order.blocks)
+			count_answer(job, VBLK_DRIVER_READ);
+			if (block >= job->order.blocks || is_told_to_stop(job))
 				continue;
 			submit(job, answer.slot, VBLK_DRIVER_READ, block, 0);
 			block = next_written(job, block + 1);

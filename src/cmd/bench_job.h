@@ -27,21 +27,27 @@ struct bench_job {
 
 	/* What came out of it. */
 	struct vblk_histogram latency[VBLK_DRIVER_KINDS]; /* ns */
-	uint64_t done;					  /* atomic: reads and writes so far */
-	uint64_t verified;				  /* blocks */
+	uint64_t done;	   /* atomic: reads and writes so far, those that verify among them */
+	uint64_t answers;  /* atomic: those, and flushes */
+	uint64_t verified; /* blocks */
 	uint64_t ended_ns;
-	uint64_t cpu_ns;   /* of the job's thread */
-	char failure[160]; /* empty: none */
+	uint64_t cpu_ns;     /* of the job's thread */
+	uint64_t unanswered; /* requests that were given up, when it was told to stop */
+	char failure[160];   /* empty: none */
 };
 
 /* The queue, the share and what follows them up to `stop` are set. Returns 0 or -ENOMEM. */
 VBLK_MUST_USE int bench_job_init(struct bench_job *job, bool verify, uint64_t seed);
 void bench_job_destroy(struct bench_job *job);
 
-/* Runs from now to end_ns, or until *stop, or until something fails. */
+/*
+ * Runs from now to end_ns, or until *stop, or until something fails. What is in flight at the end
+ * is waited for, but after *stop for a second only: a job that has requests unanswered then is of
+ * no more use.
+ */
 void bench_job_run(struct bench_job *job);
 
-/* Reads again what was written and checks it. */
+/* Reads again what was written and checks it, or until *stop, likewise. */
 void bench_job_verify(struct bench_job *job);
 
 #endif

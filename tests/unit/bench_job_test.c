@@ -135,6 +135,14 @@ static void end(struct scene *scene)
 	free(scene);
 }
 
+/* After a run that was told to stop. */
+static void verify(struct scene *scene)
+{
+	scene->tape.stop = false;
+	scene->tape.stop_after = UINT64_MAX;
+	bench_job_verify(&scene->job);
+}
+
 static const struct vblk_order reads = { .blocks = BLOCKS, .read_percent = 100 };
 static const struct vblk_order mix = {
 	.blocks = BLOCKS, .random = true, .read_percent = 50, .flush_every = 8
@@ -148,7 +156,7 @@ static void each_request_is_made_and_counted_once(void **state)
 	scene->tape.stop_after = 10 * BLOCKS;
 	bench_job_run(&scene->job);
 	assert_string_equal(scene->job.failure, "");
-	assert_int_equal(scene->job.done, scene->tape.done);
+	assert_int_equal(scene->job.answers, scene->tape.done);
 	assert_int_equal(scene->job.latency[VBLK_DRIVER_READ].count, scene->tape.done);
 	assert_int_equal(scene->job.latency[VBLK_DRIVER_WRITE].count, 0);
 	/* Those in flight at the end are waited for. */
@@ -211,7 +219,7 @@ static void verification_passes_what_is_right(void **state)
 	assert_string_equal(scene->job.failure, "");
 	assert_true(scene->job.verified > 500);
 	scene->job.verified = 0;
-	bench_job_verify(&scene->job);
+	verify(scene);
 	assert_string_equal(scene->job.failure, "");
 	assert_int_equal(scene->job.verified, BLOCKS);
 	end(scene);
@@ -225,7 +233,7 @@ static void verification_finds_what_is_wrong(void **state)
 	scene->tape.stop_after = 2000;
 	bench_job_run(&scene->job);
 	scene->tape.bytes[5 * BLOCK + 1000] ^= 1;
-	bench_job_verify(&scene->job);
+	verify(scene);
 	assert_string_equal(scene->job.failure, "a read at 20480: its checksum is wrong");
 	end(scene);
 }
@@ -238,8 +246,27 @@ static void verification_finds_a_block_that_belongs_elsewhere(void **state)
 	scene->tape.stop_after = 2000;
 	bench_job_run(&scene->job);
 	scene->tape.lie_at = scene->tape.done + 3;
-	bench_job_verify(&scene->job);
+	verify(scene);
 	assert_string_equal(scene->job.failure, "a read at 8192: it belongs elsewhere");
+	end(scene);
+}
+
+static void verification_ends_when_it_is_told_to(void **state)
+{
+	const struct vblk_order writes = { .blocks = BLOCKS };
+	struct scene *scene = begin(4, &writes, true);
+
+	(void)state;
+	scene->tape.stop_after = BLOCKS;
+	bench_job_run(&scene->job);
+	assert_int_equal(scene->job.answers, scene->tape.done);
+	scene->tape.stop = false;
+	scene->tape.stop_after = scene->tape.done + 10;
+	bench_job_verify(&scene->job);
+	assert_string_equal(scene->job.failure, "");
+	assert_in_range(scene->job.verified, 10, 14);
+	assert_int_equal(scene->job.queue.in_flight, 0);
+	assert_int_equal(scene->job.unanswered, 0);
 	end(scene);
 }
 
@@ -279,6 +306,7 @@ int main(void)
 		cmocka_unit_test(verification_passes_what_is_right),
 		cmocka_unit_test(verification_finds_what_is_wrong),
 		cmocka_unit_test(verification_finds_a_block_that_belongs_elsewhere),
+		cmocka_unit_test(verification_ends_when_it_is_told_to),
 		cmocka_unit_test(request_that_fails_ends_the_run),
 		cmocka_unit_test(flush_that_fails_says_so),
 	};

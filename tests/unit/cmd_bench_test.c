@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/checked.h"
+#include "cmd/bench_crew.h"
 #include "cmd/bench_report.h"
 #include "cmd/cmd.h"
 
@@ -181,6 +182,19 @@ static void json_says_null_where_nothing_is_known(void **state)
 	free(unknown);
 }
 
+static void a_disk_that_answers_nothing_is_told_of_once(void **state)
+{
+	struct bench_stall stall = { .since_ns = 1000 };
+
+	(void)state;
+	assert_false(bench_stall_look(&stall, 0, 1000 + BENCH_STALL_NS - 1));
+	assert_true(bench_stall_look(&stall, 0, 1000 + BENCH_STALL_NS));
+	assert_false(bench_stall_look(&stall, 0, 1000 + 9 * BENCH_STALL_NS));
+	assert_false(bench_stall_look(&stall, 1, 1000 + 10 * BENCH_STALL_NS));
+	assert_false(bench_stall_look(&stall, 1, 1000 + 11 * BENCH_STALL_NS - 1));
+	assert_true(bench_stall_look(&stall, 1, 1000 + 11 * BENCH_STALL_NS));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +204,7 @@ int main(void)
 		cmocka_unit_test(wrong_options_are_bad_input),
 		cmocka_unit_test(report_divides_by_time_and_requests),
 		cmocka_unit_test(json_says_null_where_nothing_is_known),
+		cmocka_unit_test(a_disk_that_answers_nothing_is_told_of_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
