@@ -8,11 +8,14 @@
 #ifdef VBLK_HAVE_JANSSON
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "cmd/ctl_record.h"
 #include "cmd/ctl_stats.h"
+#include "cmd/ctl_throttle.h"
 #include "cmd/nearest.h"
 #include "cmd/options.h"
 #include "cmd/plot.h"
+#include "cmd/progress.h"
 #include "cmd/size.h"
 #include "control/call.h"
 #include "control/protocol.h"
@@ -80,8 +83,10 @@ static const char help[] =
 	"\n"
 	"Commands:\n"
 	"  stats                counters, sizes and limits, of all disks or one\n"
-	"  throttle LIMIT...    iops=N, iops-burst=N, bps=SIZE, bps-burst=SIZE; 0 or none takes\n"
-	"                       a limit away, a rate's burst with it; what is not named stays\n"
+	"  throttle LIMIT...    iops=N, iops-burst=N, bps=SIZE, bps-burst=SIZE; iops=none takes\n"
+	"                       that limit away, its burst with it, as iops=0 does; what is not\n"
+	"                       named stays\n"
+	"  throttle none        take all limits away\n"
 	"  pause                bring the disk to rest; returns when it is\n"
 	"  resume               let it go on\n"
 	"  resize SIZE          a multiple of 512; --force if it is to become smaller\n"
@@ -123,6 +128,7 @@ static const char help[] =
 	"  vblk ctl /run/vblk.ctl record day.jsonl --interval 5 --duration 3600\n"
 	"  vblk ctl plot day.jsonl -o day.svg\n"
 	"  vblk ctl /run/vblk.ctl throttle iops=100 bps=1M --disk data\n"
+	"  vblk ctl /run/vblk.ctl throttle none --disk data\n"
 	"  vblk ctl /run/vblk.ctl resize 2G --disk 1\n"
 	"  vblk ctl vm.ctl dump --timeout 60\n"
 	"  vblk ctl /run/vblk.ctl fault write:error=EIO:every=50 flush:delay=1s";
@@ -158,67 +164,9 @@ static json_t *make_pause(const struct ctl *ctl)
 	return request;
 }
 
-static bool add_limit(json_t *request, const char *word)
-{
-	static const struct {
-		const char *word;
-		const char *member;
-		bool bytes;
-	} limits[] = {
-		{ "iops", "iops", false },
-		{ "iops-burst", "iops_burst", false },
-		{ "bps", "bps", true },
-		{ "bps-burst", "bps_burst", true },
-	};
-	const char *value = strchr(word, '=');
-	const size_t length = value ? (size_t)(value - word) : 0;
-
-	for (size_t i = 0; value && i < VBLK_ARRAY_SIZE(limits); i++) {
-		uint64_t number = 0;
-		int ret = 0;
-
-		if (strlen(limits[i].word) != length || strncmp(word, limits[i].word, length) != 0)
-			continue;
-		if (json_object_get(request, limits[i].member)) {
-			cmd_complain(NAME, "'%s' is given twice: once is enough", limits[i].word);
-			return false;
-		}
-		value++;
-		if (strcmp(value, "none") != 0)
-			ret = limits[i].bytes ? cmd_size_parse(value, &number)
-					      : cmd_count_parse(value, INT64_MAX, &number);
-		if (!ret && number > INT64_MAX)
-			ret = -ERANGE;
-		if (ret) {
-			cmd_complain(NAME, "'%s': %s", word,
-				     ret == -ERANGE ? "the number is too large"
-				     : limits[i].bytes
-					     ? "a size like 512, 4k, 1M, or none, is wanted"
-					     : "a plain number, or none, is wanted");
-			return false;
-		}
-		return json_object_set_new(request, limits[i].member,
-					   json_integer((json_int_t)number)) == 0;
-	}
-	cmd_complain(NAME, "'%s' is no limit: iops=, iops-burst=, bps= and bps-burst= are", word);
-	return false;
-}
-
 static json_t *make_throttle(const struct ctl *ctl)
 {
-	json_t *request = json_object();
-
-	if (!ctl->argument_count) {
-		json_decref(request);
-		return wrong("%s needs a limit: iops=N, for example", "throttle");
-	}
-	for (int i = 0; i < ctl->argument_count; i++) {
-		if (!add_limit(request, ctl->arguments[i])) {
-			json_decref(request);
-			return NULL;
-		}
-	}
-	return request;
+	return ctl_throttle_make(ctl->arguments, ctl->argument_count);
 }
 
 static json_t *make_resize(const struct ctl *ctl)
@@ -227,8 +175,10 @@ static json_t *make_resize(const struct ctl *ctl)
 
 	if (ctl->argument_count != 1)
 		return wrong("%s needs one size: 2G, for example", "resize");
-	if (cmd_size_parse(ctl->arguments[0], &bytes) || bytes > INT64_MAX)
-		return wrong("'%s': a size like 64M or 2G is wanted", ctl->arguments[0]);
+	if (cmd_size_parse(ctl->arguments[0], &bytes) || bytes > INT64_MAX || bytes == 0 ||
+	    bytes % VBLK_SECTOR_SIZE != 0)
+		return wrong("'%s': a size like 64M or 2G, a multiple of 512, is wanted",
+			     ctl->arguments[0]);
 	return json_pack("{s:I,s:b}", "size", (json_int_t)bytes, "force", ctl->force);
 }
 
@@ -379,11 +329,43 @@ static int set_disk(const struct ctl *ctl, json_t *request)
 	return CMD_BAD_INPUT;
 }
 
+static void show_waiting(const struct ctl *ctl, uint64_t waited_ns)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "%s: waiting for %llu of %" PRIu32 " s", ctl->command,
+		 waited_ns / VBLK_NSEC_PER_SEC, ctl->timeout_s);
+	cmd_progress_show(line);
+}
+
+/* Waits for the reply. What takes longer than a moment, as a dump does, is shown to. */
+static int await(const struct ctl *ctl, struct vblk_control_call *call, json_t **result,
+		 char *message, size_t message_size)
+{
+	const uint64_t begin_ns = vblk_clock_now(NULL);
+	uint64_t next_ns = begin_ns + 2 * VBLK_NSEC_PER_SEC;
+	int ret = vblk_control_call_step(call, result, message, message_size);
+
+	while (ret == -EAGAIN) {
+		ret = vblk_control_call_wait(call, next_ns, message, message_size);
+		if (ret)
+			break;
+		ret = vblk_control_call_step(call, result, message, message_size);
+		if (vblk_clock_now(NULL) < next_ns)
+			continue;
+		show_waiting(ctl, vblk_clock_now(NULL) - begin_ns);
+		next_ns += VBLK_NSEC_PER_SEC;
+	}
+	cmd_progress_show(NULL);
+	return ret;
+}
+
 /* Takes over `request`. */
 static int ask(const struct ctl *ctl, json_t *request, json_t **result)
 {
 	struct vblk_control_call call;
 	char message[MESSAGE_SIZE];
+	int ret;
 
 	if (vblk_control_call_open(&call, ctl->path, ctl->timeout_s * 1000 + GRACE_MS, message,
 				   sizeof(message))) {
@@ -391,13 +373,13 @@ static int ask(const struct ctl *ctl, json_t *request, json_t **result)
 		cmd_complain(NAME, "%s", message);
 		return CMD_FAILED;
 	}
-	if (vblk_control_call_ask(&call, request, result, message, sizeof(message))) {
+	ret = vblk_control_call_post(&call, request, message, sizeof(message));
+	if (!ret)
+		ret = await(ctl, &call, result, message, sizeof(message));
+	if (ret)
 		cmd_complain(NAME, "%s: %s", ctl->command, message);
-		vblk_control_call_close(&call);
-		return CMD_FAILED;
-	}
 	vblk_control_call_close(&call);
-	return CMD_OK;
+	return ret ? CMD_FAILED : CMD_OK;
 }
 
 /* What no request is made of. */
@@ -489,6 +471,10 @@ static int unknown_command(const char *command)
 	struct cmd_nearest nearest;
 	char hint[CMD_NEAREST_HINT];
 
+	if (strcmp(command, "plot") == 0) {
+		cmd_complain(NAME, "plot needs no server: vblk ctl plot FILE --output OUT.svg");
+		return CMD_BAD_INPUT;
+	}
 	cmd_nearest_begin(&nearest, command);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(commands); i++)
 		cmd_nearest_offer(&nearest, commands[i].name);

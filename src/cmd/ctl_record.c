@@ -10,13 +10,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "cmd/cmd.h"
+#include "cmd/progress.h"
 #include "cmd/sampler.h"
 #include "cmd/size.h"
 
@@ -100,6 +104,7 @@ static void write_look(FILE *out, const struct cmd_sampler *sampler,
 		json_dumpf(line, out, JSON_COMPACT | DECIMALS);
 		fputc('\n', out);
 		json_decref(line);
+		return;
 	}
 	for (size_t i = 0; i < sampler->count; i++)
 		if (sampler->disks[i].has_rates)
@@ -107,22 +112,42 @@ static void write_look(FILE *out, const struct cmd_sampler *sampler,
 					 &sampler->disks[i].rates);
 }
 
-/* Waits until `until_ns`. True if a signal came. */
-static bool wait_until(const sigset_t *signals, uint64_t until_ns)
+/*
+ * Waits until `until_ns`, or for an answer if one is owed. -EINTR: a signal came; -ETIMEDOUT: the
+ * moment has.
+ */
+static int wait_until(const struct cmd_sampler *sampler, int signal_fd, uint64_t until_ns)
 {
-	for (;;) {
-		const uint64_t now_ns = vblk_clock_now(NULL);
-		const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-		const struct timespec left = {
-			.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
-			.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
-		};
+	struct pollfd fds[] = {
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = sampler ? cmd_sampler_fd(sampler) : -1,
+		  .events = sampler ? cmd_sampler_events(sampler) : 0 },
+	};
+	const uint64_t now_ns = vblk_clock_now(NULL);
+	const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+	const struct timespec left = {
+		.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
+		.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
+	};
+	const int ready = ppoll(fds, 2, &left, NULL);
 
-		if (sigtimedwait(signals, NULL, &left) >= 0)
-			return true;
-		if (errno == EAGAIN)
-			return false;
+	if (ready > 0 && fds[0].revents)
+		return -EINTR;
+	return ready == 0 ? -ETIMEDOUT : 0;
+}
+
+/* A look that a signal can end: -EINTR. One without an answer within the time goes on. */
+static int look(struct cmd_sampler *sampler, int signal_fd, uint32_t timeout_ms)
+{
+	const uint64_t end_ns = vblk_clock_now(NULL) + timeout_ms * VBLK_NSEC_PER_MSEC;
+	int ret = cmd_sampler_step(sampler);
+
+	while (ret == -EAGAIN) {
+		ret = wait_until(sampler, signal_fd, end_ns);
+		if (!ret)
+			ret = cmd_sampler_step(sampler);
 	}
+	return ret;
 }
 
 static int cannot_write(const struct ctl_record *record)
@@ -131,8 +156,19 @@ static int cannot_write(const struct ctl_record *record)
 	return CMD_FAILED;
 }
 
+/* Not between the lines themselves. */
+static void show_length(const struct ctl_record *record, const struct ctl_record_start *start)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "record: %llu s so far; SIGINT (Ctrl-C) ends it",
+		 (vblk_clock_now(NULL) - start->steady_ns) / VBLK_NSEC_PER_SEC);
+	if (strcmp(record->file, "-") != 0)
+		cmd_progress_show(line);
+}
+
 static int look_on(const struct ctl_record *record, struct cmd_sampler *sampler, FILE *out,
-		   const sigset_t *signals)
+		   int signal_fd)
 {
 	const uint64_t interval_ns = record->interval_ns ? record->interval_ns : VBLK_NSEC_PER_SEC;
 	const struct ctl_record_start start = start_now();
@@ -144,14 +180,20 @@ static int look_on(const struct ctl_record *record, struct cmd_sampler *sampler,
 		next_ns += interval_ns;
 		if (next_ns < vblk_clock_now(NULL))
 			next_ns = vblk_clock_now(NULL);
-		if ((record->duration_ns && next_ns > start.steady_ns + record->duration_ns) ||
-		    wait_until(signals, next_ns))
+		if (record->duration_ns && next_ns > start.steady_ns + record->duration_ns)
 			return CMD_OK;
-		ret = cmd_sampler_look(sampler, record->timeout_ms);
+		do {
+			ret = wait_until(NULL, signal_fd, next_ns);
+		} while (ret == 0);
+		if (ret != -EINTR)
+			ret = look(sampler, signal_fd, record->timeout_ms);
+		if (ret == -EINTR)
+			return CMD_OK;
 		write_look(out, sampler, &start, ret);
 		/* Whoever follows the file sees whole lines. */
 		if (fflush(out) != 0)
 			return cannot_write(record);
+		show_length(record, &start);
 	}
 }
 
@@ -165,39 +207,55 @@ static FILE *create(const struct ctl_record *record)
 	fd = open(record->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd >= 0)
 		out = fdopen(fd, "w");
-	if (!out)
+	if (!out && errno == EEXIST)
 		cmd_complain(NAME,
-			     errno == EEXIST ? "record: '%s' exists already: name a file that does "
-					       "not, or remove it"
-					     : "record: cannot make '%s'",
+			     "record: '%s' exists already: name a file that does not, or remove it",
 			     record->file);
+	else if (!out)
+		cmd_complain(NAME, "record: cannot make '%s': %s", record->file, strerror(errno));
 	if (!out && fd >= 0)
 		close(fd);
 	return out;
 }
 
-int ctl_record_run(const struct ctl_record *record)
+/* From the first answer to the last. */
+static int record_to(const struct ctl_record *record, struct cmd_sampler *sampler)
 {
-	struct cmd_sampler sampler;
+	int status, signal_fd;
 	sigset_t signals;
-	int status;
 	FILE *out;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (signal_fd < 0) {
+		cmd_complain(NAME, "record: cannot wait for signals: %s", strerror(errno));
+		return CMD_FAILED;
+	}
+	out = create(record);
+	status = out ? look_on(record, sampler, out, signal_fd) : CMD_BAD_INPUT;
+	cmd_progress_show(NULL);
+	if (out && out != stdout && fclose(out) != 0 && status == CMD_OK)
+		status = cannot_write(record);
+	close(signal_fd);
+	return status;
+}
+
+int ctl_record_run(const struct ctl_record *record)
+{
+	struct cmd_sampler sampler;
+	int status;
+
 	cmd_sampler_init(&sampler, record->path, record->disk);
 	/* Before a file is made it should be known that there is something to write to it. */
 	if (cmd_sampler_look(&sampler, record->timeout_ms)) {
 		cmd_complain(NAME, "record: %s", sampler.why);
-		cmd_sampler_destroy(&sampler);
-		return CMD_FAILED;
+		status = CMD_FAILED;
+	} else {
+		status = record_to(record, &sampler);
 	}
-	out = create(record);
-	status = out ? look_on(record, &sampler, out, &signals) : CMD_BAD_INPUT;
-	if (out && out != stdout && fclose(out) != 0 && status == CMD_OK)
-		status = cannot_write(record);
 	cmd_sampler_destroy(&sampler);
 	return status;
 }

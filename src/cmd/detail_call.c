@@ -168,7 +168,7 @@ int cmd_detail_call(const char *path, const char *only, uint32_t timeout_ms, str
 		return ret;
 	ret = cmd_detail_call_step(call, result, message, size);
 	while (ret == -EAGAIN) {
-		ret = vblk_control_call_wait(&call->call, message, size);
+		ret = vblk_control_call_wait(&call->call, UINT64_MAX, message, size);
 		if (!ret)
 			ret = cmd_detail_call_step(call, result, message, size);
 	}

@@ -393,7 +393,9 @@ static int open_screen(void)
 	if (ret == -ENOSYS)
 		cmd_complain(NAME, "this vblk was built without ncurses: use --batch");
 	else
-		cmd_complain(NAME, "the terminal '%s' is not known: set TERM, or use --batch",
+		cmd_complain(NAME,
+			     "the terminal '%s' is not known, or cannot be drawn on: set TERM, or "
+			     "use --batch",
 			     getenv("TERM") ? getenv("TERM") : "");
 	return CMD_BAD_INPUT;
 }

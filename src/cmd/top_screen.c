@@ -23,6 +23,14 @@ static void prepare_colors(void)
 	init_pair(TOP_PLAIN + 1, -1, -1);
 }
 
+/* TERM=dumb has not: what is drawn on it is a heap of letters. */
+static bool has_cursor_address(void)
+{
+	const char *text = tigetstr("cup");
+
+	return text && text != (const char *)-1;
+}
+
 int top_screen_open(bool color)
 {
 	SCREEN *screen = newterm(NULL, stdout, stdin);
@@ -30,6 +38,11 @@ int top_screen_open(bool color)
 	if (!screen)
 		return -ENOTTY;
 	set_term(screen);
+	if (!has_cursor_address()) {
+		endwin();
+		delscreen(screen);
+		return -ENOTTY;
+	}
 	cbreak();
 	noecho();
 	nodelay(stdscr, TRUE);

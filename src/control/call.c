@@ -6,6 +6,7 @@
  */
 #include "control/call.h"
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "control/protocol.h"
 #include "control/unix_socket.h"
@@ -255,24 +256,24 @@ static int timed_out(const struct vblk_control_call *call, const struct message 
 		    call->path, call->timeout_ms);
 }
 
-int vblk_control_call_wait(const struct vblk_control_call *call, char *message_text,
-			   size_t message_size)
+int vblk_control_call_wait(const struct vblk_control_call *call, uint64_t until_ns,
+			   char *message_text, size_t message_size)
 {
 	const struct message message = { message_text, message_size };
 
 	for (;;) {
 		struct pollfd poll_fd = { .fd = call->fd,
 					  .events = vblk_control_call_events(call) };
+		const uint64_t end_ns = vblk_min_u64(until_ns, call->deadline_ns);
 		const uint64_t now = vblk_clock_now(NULL);
-		struct timespec left = { 0 };
-		int ready;
+		const uint64_t left_ns = now < end_ns ? end_ns - now : 0;
+		const struct timespec left = {
+			.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
+			.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
+		};
+		const int ready = ppoll(&poll_fd, 1, &left, NULL);
 
-		if (now < call->deadline_ns) {
-			left.tv_sec = (time_t)((call->deadline_ns - now) / VBLK_NSEC_PER_SEC);
-			left.tv_nsec = (long)((call->deadline_ns - now) % VBLK_NSEC_PER_SEC);
-		}
-		ready = ppoll(&poll_fd, 1, &left, NULL);
-		if (ready > 0)
+		if (ready > 0 || (ready == 0 && until_ns < call->deadline_ns))
 			return 0;
 		if (ready == 0)
 			return timed_out(call, &message);
@@ -288,7 +289,7 @@ static int wait_for_object(struct vblk_control_call *call, json_t **result, char
 	int ret = vblk_control_call_step(call, result, message, message_size);
 
 	while (ret == -EAGAIN) {
-		ret = vblk_control_call_wait(call, message, message_size);
+		ret = vblk_control_call_wait(call, UINT64_MAX, message, message_size);
 		if (!ret)
 			ret = vblk_control_call_step(call, result, message, message_size);
 	}

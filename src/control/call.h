@@ -70,8 +70,8 @@ VBLK_MUST_USE int vblk_control_call_step(struct vblk_control_call *call, json_t 
 /* What to wait for, for poll(2), before the next step. */
 short vblk_control_call_events(const struct vblk_control_call *call);
 
-/* Waits for that, at most until the call's time is up: -ETIMEDOUT. */
-VBLK_MUST_USE int vblk_control_call_wait(const struct vblk_control_call *call, char *message,
-					 size_t message_size);
+/* Waits for that until a moment (CLOCK_MONOTONIC), or until the call's time is up: -ETIMEDOUT. */
+VBLK_MUST_USE int vblk_control_call_wait(const struct vblk_control_call *call, uint64_t until_ns,
+					 char *message, size_t message_size);
 
 #endif

@@ -188,6 +188,7 @@ static void words_become_requests(void **state)
 		{ "pause --timeout 3 --disk data",
 		  "{\"timeout_ms\":3000,\"command\":\"pause\",\"disk\":\"data\",\"id\":1}\n" },
 		{ "--disk 1 resume", "{\"command\":\"resume\",\"disk\":1,\"id\":1}\n" },
+		{ "throttle none", "{\"iops\":0,\"bps\":0,\"command\":\"throttle\",\"id\":1}\n" },
 		{ "throttle iops=100 bps=1M bps-burst=2M iops-burst=none",
 		  "{\"iops\":100,\"bps\":1048576,\"bps_burst\":2097152,\"iops_burst\":0,"
 		  "\"command\":\"throttle\",\"id\":1}\n" },
@@ -344,19 +345,28 @@ static void bad_input_is_told(void **state)
 		{ "stats now", "'now': stats takes no argument" },
 		{ "quit --disk a", "--disk is not for quit, which is about no disk" },
 		{ "freeze --disk a", "--disk is not for freeze, which is about no disk" },
-		{ "throttle", "throttle needs a limit: iops=N, for example" },
-		{ "throttle iops", "'iops' is no limit: iops=, iops-burst=, bps= and bps-burst= "
-				   "are" },
-		{ "throttle iop=1", "'iop=1' is no limit: iops=, iops-burst=, bps= and bps-burst= "
-				    "are" },
-		{ "throttle iops=1k", "'iops=1k': a plain number, or none, is wanted" },
-		{ "throttle iops=", "'iops=': a plain number, or none, is wanted" },
-		{ "throttle bps=fast", "'bps=fast': a size like 512, 4k, 1M, or none, is wanted" },
-		{ "throttle bps=8388608T", "'bps=8388608T': the number is too large" },
-		{ "throttle iops=1 iops=2", "'iops' is given twice: once is enough" },
+		{ "throttle", "throttle needs a limit, iops=100 or bps=1M, or none for no limits" },
+		{ "throttle iops", "throttle: 'iops': a number is wanted, as in iops=100, or "
+				   "iops=none for no limit" },
+		{ "throttle ipos=1", "throttle: unknown limit 'ipos': did you mean 'iops'? iops=N, "
+				     "iops-burst=N, bps=SIZE and bps-burst=SIZE are known, and "
+				     "none for no limits" },
+		{ "throttle none iops=1", "throttle: unknown limit 'none': iops=N, iops-burst=N, "
+					  "bps=SIZE and bps-burst=SIZE are known, and none for no "
+					  "limits" },
+		{ "throttle iops=1k", "throttle: 'iops=1k': a number is wanted, as in iops=100, or "
+				      "iops=none for no limit" },
+		{ "throttle iops=", "throttle: 'iops=': a number is wanted, as in iops=100, or "
+				    "iops=none for no limit" },
+		{ "throttle bps=fast", "throttle: 'bps=fast': a size is wanted, as in bps=1M, or "
+				       "bps=none for no limit" },
+		{ "throttle bps=8388608T", "throttle: 'bps=8388608T': the number is too large" },
+		{ "resize 1000", "'1000': a size like 64M or 2G, a multiple of 512, is wanted" },
+		{ "plot", "plot needs no server: vblk ctl plot FILE --output OUT.svg" },
+		{ "throttle iops=1 iops=2", "throttle: 'iops' is given twice: once is enough" },
 		{ "resize", "resize needs one size: 2G, for example" },
 		{ "resize 1 2", "resize needs one size: 2G, for example" },
-		{ "resize large", "'large': a size like 64M or 2G is wanted" },
+		{ "resize large", "'large': a size like 64M or 2G, a multiple of 512, is wanted" },
 		{ "fault", "fault needs a rule, or none" },
 		{ "fault \xff", "'\xff' is no text in UTF-8" },
 		{ "stats --disk \xff", "--disk '\xff' is no text in UTF-8" },
