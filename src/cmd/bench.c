@@ -78,7 +78,7 @@ static const char help[] =
 	"Examples:\n"
 	"  vblk bench --disk path=a.img --rw randread --iodepth 32 --runtime 5\n"
 	"  vblk bench --socket /run/vblk/a.sock --rw randwrite --fsync 1 --json\n"
-	"  vblk bench --disk template=raw:256M --rw randrw --numjobs 2 --verify crc32c";
+	"  vblk bench --disk template=raw:256M,queues=2 --rw randrw --numjobs 2 --verify crc32c";
 
 struct bench {
 	struct bench_options options;

@@ -131,7 +131,7 @@ static const char help[] =
 	"  vblk ctl /run/vblk.ctl throttle none --disk data\n"
 	"  vblk ctl /run/vblk.ctl resize 2G --disk 1\n"
 	"  vblk ctl vm.ctl dump --timeout 60\n"
-	"  vblk ctl /run/vblk.ctl fault write:error=EIO:every=50 flush:delay=1s";
+	"  vblk ctl /run/vblk.ctl fault write:error=EIO:every=50 flush:delay=1s --disk data";
 
 /* --- From words to a request. Each returns NULL after a complaint. --- */
 
