@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +169,11 @@ static int open_socket(struct bench *bench)
 
 	if (!ret)
 		return CMD_OK;
-	cmd_complain(NAME, "--socket '%s': %s", bench->options.socket, strerror(-ret));
+	cmd_complain(NAME, "--socket '%s': %s", bench->options.socket,
+		     ret == -ECONNREFUSED ? "nobody listens there"
+		     : ret == -EPROTO	  ? "who listens there does not speak vhost-user"
+		     : ret == -ETIMEDOUT  ? "who listens there does not answer"
+					  : strerror(-ret));
 	return ret == -ENOENT || ret == -ECONNREFUSED || ret == -ENAMETOOLONG ? CMD_BAD_INPUT
 									      : CMD_FAILED;
 }
@@ -420,7 +425,25 @@ static void clean_up(struct bench *bench)
 		munmap(bench->memory, bench->memory_size);
 	if (bench->memory_fd >= 0)
 		close(bench->memory_fd);
-	bench_crew_close(&bench->crew);
+}
+
+/*
+ * A server that hangs is left by a signal, so signals are the crew's only when it has answered. The
+ * threads of a device in this process are started with signals that wait.
+ */
+static int set_up(struct bench *bench)
+{
+	int ret, status = CMD_OK;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (bench->options.socket)
+		status = prepare(bench);
+	if (status)
+		return status;
+	ret = bench_crew_open(&bench->crew);
+	if (ret)
+		return failed("wait for jobs and signals", -ret);
+	return bench->options.socket ? CMD_OK : prepare(bench);
 }
 
 /* Prints the report. Returns the exit status. */
@@ -436,31 +459,34 @@ static int report(const struct bench *bench, const struct bench_result *result)
 		bench_report_json(stdout, &bench->options, result);
 	else
 		bench_report_text(stdout, &bench->options, result);
+	/* Now: what is to come may take long, and be ended by another signal. */
+	if (fflush(stdout) != 0)
+		return failed("write to standard output", errno);
 	return bench->crew.signal ? CMD_SIGNAL + bench->crew.signal : CMD_OK;
 }
 
 static int run(struct bench *bench)
 {
 	struct bench_result *result = calloc(1, sizeof(*result));
-	int status = result ? CMD_OK : failed("make a report", ENOMEM);
-	const int ret = bench_crew_open(&bench->crew);
+	int status = result ? set_up(bench) : failed("make a report", ENOMEM);
 
-	if (!status && ret)
-		status = failed("wait for jobs and signals", -ret);
-	if (!status)
-		status = prepare(bench);
 	if (!status)
 		status = measure(bench, result);
 	if (!status)
 		status = report(bench, result);
 	free(result);
+	/* A server that hangs can be left by another signal. */
+	bench_crew_close(&bench->crew);
 	clean_up(bench);
 	return status;
 }
 
 int cmd_bench(int argc, char **argv)
 {
-	struct bench bench = { .memory_fd = -1 };
+	struct bench bench = {
+		.memory_fd = -1,
+		.crew = { .done_fd = -1, .signal_fd = -1 },
+	};
 	int status = bench_options_parse(&bench.options, argc, argv);
 
 	if (!status && bench.options.help)

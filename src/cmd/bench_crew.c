@@ -27,22 +27,28 @@ struct task {
 	pthread_t thread;
 };
 
+static void set_signals(int how, sigset_t *wanted)
+{
+	sigemptyset(wanted);
+	sigaddset(wanted, SIGTERM);
+	sigaddset(wanted, SIGINT);
+	pthread_sigmask(how, wanted, NULL);
+}
+
 int bench_crew_open(struct bench_crew *crew)
 {
 	sigset_t wanted;
 
-	*crew = (struct bench_crew){ .done_fd = -1, .signal_fd = -1 };
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&wanted);
-	sigaddset(&wanted, SIGTERM);
-	sigaddset(&wanted, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+	set_signals(SIG_BLOCK, &wanted);
 	crew->signal_fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
 	return crew->signal_fd < 0 ? -errno : vblk_eventfd_create(&crew->done_fd);
 }
 
 void bench_crew_close(struct bench_crew *crew)
 {
+	sigset_t wanted;
+
+	set_signals(SIG_UNBLOCK, &wanted);
 	if (crew->done_fd >= 0)
 		close(crew->done_fd);
 	if (crew->signal_fd >= 0)

@@ -41,7 +41,10 @@ struct bench_work {
 	const void *context;
 };
 
-/* Returns 0 or a negative errno; close it in any case. From here on signals wait. */
+/*
+ * Starts with descriptors that are -1. Returns 0 or a negative errno; close it in any case. SIGINT
+ * and SIGTERM wait for the crew in between, in this thread and those that it starts.
+ */
 VBLK_MUST_USE int bench_crew_open(struct bench_crew *crew);
 void bench_crew_close(struct bench_crew *crew);
 

@@ -112,10 +112,12 @@ static int make(const struct clone *clone)
 	if (!ret) {
 		host_fs = vblk_image_host_fs(file.fd);
 		ret = vblk_image_copy(from, file.fd, &cmd_progress, &how, &failure);
-		if (ret)
+		if (ret) {
+			ret = vblk_image_path_fail(&failure, ret, "copy the image to", path);
 			vblk_image_new_file_abandon(&file);
-		else
+		} else {
 			ret = vblk_image_new_file_commit(&file, &failure);
+		}
 	}
 	close(from);
 	if (ret)

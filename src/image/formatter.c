@@ -303,6 +303,9 @@ int vblk_image_formatter_run(const struct vblk_image_fs *fs, const char *program
 	make_uuid(key, uuid);
 	vblk_image_fs_command(fs, program, file, uuid, &words);
 	ret = run_to_end(&run, words.argv, fs, progress);
+	if (ret == -ETIMEDOUT)
+		return vblk_image_fail(failure, ret, "%s was ended, after %u s", program,
+				       VBLK_IMAGE_FORMATTER_TIMEOUT_MS / 1000);
 	if (ret)
 		return vblk_image_fail(failure, ret, "cannot run '%s'", program);
 	if (WIFEXITED(run.status) && WEXITSTATUS(run.status) == 0)

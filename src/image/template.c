@@ -282,8 +282,11 @@ int vblk_image_throw_away(const struct vblk_image_fs *fs, uint64_t bytes,
 	if (ret)
 		goto close_template;
 	ret = vblk_image_copy(template.fd, *fd, events, &how, failure);
-	if (ret)
+	if (ret) {
+		ret = vblk_image_path_fail(failure, ret, "make a copy of the template in",
+					   cache.path);
 		close(*fd);
+	}
 close_template:
 	vblk_image_template_close(&template);
 close_cache:
