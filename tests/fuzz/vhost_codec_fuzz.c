@@ -5,24 +5,21 @@
  * A program writes the stream; then it goes through the assembler and the decoder as from a socket.
  * Messages begin and end where they do by their headers alone, however they were chopped. One that
  * is accepted says the same as its bytes and is within the limits of the protocol; one that is
- * refused has a reason and leaves nothing behind. The tables of memory that come out of it are kept
- * as vblk does it and once more slowly, with numbers that do not overflow.
+ * refused has a reason and leaves nothing behind. The tables of memory that come out of it are held
+ * against a model (memory_model.h).
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
+#include "memory_model.h"
 #include "records.h"
 #include "vhost/codec.h"
-#include "vhost/regions.h"
 
 #define COUNT(a)   (sizeof(a) / sizeof((a)[0]))
 #define STREAM_MAX (RECORDS_MAX * (VBLK_VHOST_MESSAGE_MAX + 64))
 #define HEADER	   sizeof(struct vblk_vhost_header)
-
-/* Sums of two 64-bit numbers. */
-__extension__ typedef unsigned __int128 wide;
 
 /*
  * What a step does and what its arguments a[0..6] mean.
@@ -89,9 +86,6 @@ static struct {
 	size_t last_size;
 	uint8_t pieces[7];
 	struct vblk_vhost_terms terms;
-	struct vblk_vhost_regions regions;
-	struct vblk_vhost_region model[VBLK_VHOST_SLOTS_MAX];
-	unsigned model_count;
 } run;
 
 /* The size and the descriptors that are right, and a payload to begin with. */
@@ -229,192 +223,6 @@ static void step(enum op op, const uint8_t a[7])
 	}
 }
 
-/* Whether two ranges have a byte in common. */
-static bool meet(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
-{
-	return (wide)a < (wide)b + b_size && (wide)b < (wide)a + a_size;
-}
-
-static bool model_accepts(const struct vblk_vhost_region *r)
-{
-	wide total = r->size, top = (wide)1 << 64;
-
-	if (r->size == 0 || (r->guest | r->size | r->user | r->offset) & 15)
-		return false;
-	if ((wide)r->guest + r->size > top || (wide)r->user + r->size > top ||
-	    (wide)r->offset + r->size >= top / 2)
-		return false;
-	for (unsigned i = 0; i < run.model_count; i++) {
-		const struct vblk_vhost_region *other = &run.model[i];
-
-		if (meet(r->guest, r->size, other->guest, other->size) ||
-		    meet(r->user, r->size, other->user, other->size))
-			return false;
-		total += other->size;
-	}
-	return run.model_count < 509 && total <= (wide)1 << 52;
-}
-
-static bool model_add(const struct vblk_vhost_region *region)
-{
-	bool accepts = model_accepts(region);
-
-	if (accepts)
-		run.model[run.model_count++] = *region;
-	return accepts;
-}
-
-static bool model_remove(const struct vblk_vhost_region *region, unsigned *slot)
-{
-	for (*slot = 0; *slot < run.model_count; (*slot)++) {
-		const struct vblk_vhost_region *other = &run.model[*slot];
-
-		if (other->guest == region->guest && other->user == region->user &&
-		    other->size == region->size)
-			break;
-	}
-	if (*slot == run.model_count)
-		return false;
-	for (unsigned i = *slot + 1; i < run.model_count; i++)
-		run.model[i - 1] = run.model[i];
-	run.model_count--;
-	return true;
-}
-
-static bool model_set(const struct vblk_vhost_memory *memory)
-{
-	struct vblk_vhost_region saved[VBLK_VHOST_SLOTS_MAX];
-	unsigned count = run.model_count;
-
-	memcpy(saved, run.model, sizeof(saved));
-	run.model_count = 0;
-	for (unsigned i = 0; i < memory->count; i++) {
-		if (!model_add(&memory->region[i])) {
-			memcpy(run.model, saved, sizeof(saved));
-			run.model_count = count;
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Where one byte is in the guest. */
-static bool model_byte(wide user, wide *guest)
-{
-	for (unsigned i = 0; i < run.model_count; i++) {
-		const struct vblk_vhost_region *r = &run.model[i];
-
-		if (user >= r->user && user < (wide)r->user + r->size) {
-			*guest = r->guest + (user - r->user);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Whether a byte is mapped and as far from the first in the guest as in the front end. */
-static bool model_follows(uint64_t first, wide start, wide user)
-{
-	wide guest;
-
-	return model_byte(user, &guest) && guest - start == user - first;
-}
-
-/*
- * Between the ends of regions nothing changes, so the first and the last byte of the range and the
- * bytes on both sides of each end stand for all.
- */
-static bool model_translate(uint64_t user, uint64_t length, wide *guest)
-{
-	wide last = (wide)user + length - 1;
-
-	if (length == 0 || !model_byte(user, guest) || !model_follows(user, *guest, last))
-		return false;
-	for (unsigned i = 0; i < run.model_count; i++) {
-		wide start = run.model[i].user, end = start + run.model[i].size;
-
-		if (start > user && start <= last && !model_follows(user, *guest, start))
-			return false;
-		if (end > user && end <= last && !model_follows(user, *guest, end))
-			return false;
-	}
-	return true;
-}
-
-static void expect_translation(uint64_t user, uint64_t length)
-{
-	uint64_t got = 0;
-	wide want = 0;
-	int ret = vblk_vhost_regions_translate(&run.regions, user, length, &got);
-	bool mapped = model_translate(user, length, &want);
-
-	FUZZ_CHECK((ret == 0) == mapped, "%llu bytes at 0x%llx are %s", (unsigned long long)length,
-		   (unsigned long long)user, mapped ? "not translated" : "translated");
-	FUZZ_CHECK(ret < 0 || got == want, "0x%llx is translated to 0x%llx",
-		   (unsigned long long)user, (unsigned long long)got);
-}
-
-/* Around both ends of each region, and from each region to the end of every other. */
-static void expect_same_memory(void)
-{
-	wide total = 0;
-
-	FUZZ_CHECK(run.regions.count == run.model_count, "%u regions, should be %u",
-		   run.regions.count, run.model_count);
-	FUZZ_CHECK(memcmp(run.regions.region, run.model, run.model_count * sizeof(run.model[0])) ==
-			   0,
-		   "the regions are others");
-	for (unsigned i = 0; i < run.model_count; i++) {
-		const struct vblk_vhost_region *r = &run.model[i];
-
-		total += r->size;
-		expect_translation(r->user - 1, 1);
-		expect_translation(r->user - 1, 2);
-		expect_translation(r->user + r->size, 1);
-		expect_translation(r->user, r->size + 1);
-		expect_translation(r->user + 1, 0 - r->user - 1);
-		expect_translation(r->user, UINT64_MAX);
-		for (unsigned k = 0; k < run.model_count; k++) {
-			const struct vblk_vhost_region *other = &run.model[k];
-
-			expect_translation(r->user, other->user + other->size - r->user);
-			expect_translation(r->user + 5, other->user - r->user);
-		}
-	}
-	FUZZ_CHECK(run.regions.total == total, "%llu bytes are said to be there",
-		   (unsigned long long)run.regions.total);
-}
-
-static void apply_memory(const struct vblk_vhost_message *message)
-{
-	const char *reason = NULL;
-	uint32_t slot = 0;
-	unsigned want_slot = 0;
-	bool want;
-	int ret;
-
-	switch (message->header.request) {
-	case VBLK_VHOST_SET_MEM_TABLE:
-		ret = vblk_vhost_regions_set(&run.regions, &message->memory, &reason);
-		want = model_set(&message->memory);
-		break;
-	case VBLK_VHOST_ADD_MEM_REG:
-		ret = vblk_vhost_regions_add(&run.regions, &message->region, &reason);
-		want = model_add(&message->region);
-		break;
-	case VBLK_VHOST_REM_MEM_REG:
-		ret = vblk_vhost_regions_remove(&run.regions, &message->region, &slot, &reason);
-		want = model_remove(&message->region, &want_slot);
-		FUZZ_CHECK(ret < 0 || slot == want_slot, "slot %u, should be %u", slot, want_slot);
-		break;
-	default:
-		return;
-	}
-	FUZZ_CHECK((ret == 0) == want, "memory is judged %d", ret);
-	FUZZ_CHECK((ret == 0) == (reason == NULL), "the reason is '%s'", reason ? reason : "none");
-	expect_same_memory();
-}
-
 /* The payload once more, from what was made of it. Its bytes, or 0 if there is none to compare. */
 static size_t encode(const struct vblk_vhost_message *message, struct vblk_vhost_config *payload)
 {
@@ -472,7 +280,7 @@ static void expect_limits(const struct vblk_vhost_message *message, unsigned fds
 		break;
 	case VBLK_VHOST_GET_CONFIG:
 	case VBLK_VHOST_SET_CONFIG:
-		FUZZ_CHECK(config->size > 0 && (wide)config->offset + config->size <= 256,
+		FUZZ_CHECK(config->size > 0 && (uint64_t)config->offset + config->size <= 256,
 			   "%u bytes at %u", config->size, config->offset);
 		break;
 	default:
@@ -521,7 +329,7 @@ static void decode(const struct vblk_vhost_assembler *assembler, unsigned fds)
 	FUZZ_CHECK((ret == 0) == (reason == NULL), "the reason is '%s'", reason ? reason : "none");
 	if (ret == 0) {
 		expect_message(&message, payload, fds);
-		apply_memory(&message);
+		memory_model_apply(&message);
 	} else {
 		FUZZ_CHECK(memcmp(bytes, untouched, sizeof(untouched)) == 0,
 			   "a refused message is set");
@@ -607,11 +415,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run.length = 0;
 	run.last = 0;
 	run.last_size = 0;
-	run.model_count = 0;
 	memset(run.fds, 0, sizeof(run.fds));
 	memset(run.pieces, 0, sizeof(run.pieces));
 	run.terms = (struct vblk_vhost_terms){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
-	vblk_vhost_regions_clear(&run.regions);
+	memory_model_begin();
 	for (size_t i = 0; (record = record_at(data, size, i)); i++) {
 		enum op op = (enum op)(record[0] % OPS);
 
