@@ -177,6 +177,13 @@ static void mmio_run(struct guest *guest)
 	vblk_device_run(guest->device);
 }
 
+static void mmio_restart(struct guest *guest)
+{
+	mmio_pause(guest);
+	mmio_resume(guest);
+	mmio_run(guest);
+}
+
 const struct guest_transport guest_mmio = {
 	.create = mmio_create,
 	.destroy = mmio_destroy,
@@ -204,4 +211,5 @@ const struct guest_transport guest_mmio = {
 	.set_throttle = mmio_set_throttle,
 	.resize = mmio_resize,
 	.run = mmio_run,
+	.restart = mmio_restart,
 };

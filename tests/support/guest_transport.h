@@ -48,6 +48,7 @@ struct guest_transport {
 	int (*set_throttle)(struct guest *guest, const struct vblk_throttle *throttle);
 	int (*resize)(struct guest *guest, uint64_t capacity_bytes, uint32_t flags);
 	void (*run)(struct guest *guest);
+	void (*restart)(struct guest *guest);
 };
 
 extern const struct guest_transport guest_mmio;

@@ -389,6 +389,21 @@ static void vhost_run(struct guest *guest)
 	assert_int_equal(vhost_set_throttle(guest, &limits), 0);
 }
 
+static void vhost_restart(struct guest *guest)
+{
+	struct guest_vhost *vhost = guest->vhost;
+	uint32_t base = front_get_base(&vhost->front, 0);
+
+	vhost->running = false;
+	assert_int_equal(vhost_bind_memory(guest), 0);
+	put_state(guest, VBLK_VHOST_SET_VRING_BASE, base);
+	vhost->running = true;
+	vhost->lives++;
+	vhost->beginnings++;
+	put_ring_fd(guest, VBLK_VHOST_SET_VRING_KICK, vhost->kick_fd);
+	settle(guest);
+}
+
 const struct guest_transport guest_vhost = {
 	.create = vhost_create,
 	.destroy = vhost_destroy,
@@ -416,4 +431,5 @@ const struct guest_transport guest_vhost = {
 	.set_throttle = vhost_set_throttle,
 	.resize = vhost_resize,
 	.run = vhost_run,
+	.restart = vhost_restart,
 };

@@ -573,3 +573,8 @@ void guest_run(struct guest *guest)
 {
 	guest->transport->run(guest);
 }
+
+void guest_restart(struct guest *guest)
+{
+	guest->transport->restart(guest);
+}

@@ -200,6 +200,13 @@ int guest_set_throttle(struct guest *guest, const struct vblk_throttle *throttle
 int guest_resize(struct guest *guest, uint64_t capacity_bytes, uint32_t flags);
 void guest_run(struct guest *guest);
 
+/*
+ * Stops the queue of a running device and lets it go on where it was, as for a migration: over
+ * vhost-user its base is asked for, memory is told anew, and the base given back. The driver sees
+ * nothing of it, but that what it has offered is looked at.
+ */
+void guest_restart(struct guest *guest);
+
 /* --- Threads: for VBLK_ENGINE_WORKER --- */
 
 /* Waits until the device raises its interrupt, at most 10 s; clears it. False: it did not. */
