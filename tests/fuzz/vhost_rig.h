@@ -59,6 +59,9 @@ void vhost_rig_serve(void);
 /* Whether the server had something to complain of since the front end came. */
 bool vhost_rig_complained(void);
 
+/* Workers that were given up so far, because they did not end in time. */
+unsigned vhost_rig_late(void);
+
 /* What the owner of the disk had changed is as it was. */
 void vhost_rig_reset_disk(void);
 

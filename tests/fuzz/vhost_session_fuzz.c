@@ -10,7 +10,9 @@
  * ends has a line that says why; and when the front end has gone, there is no descriptor and no
  * mapping more than before, and the next one is served.
  *
- * How many messages were sent is told at the end; VBLK_FUZZ_MESSAGES=N ends the run when N were.
+ * How many messages were sent is told at the end, and how many workers were given up for being
+ * late, which only a machine that is busy elsewhere does to them; VBLK_FUZZ_MESSAGES=N ends the run
+ * when N were.
  */
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
@@ -237,6 +239,7 @@ static void step(enum op op, const uint8_t a[7])
 static void tell(void)
 {
 	fprintf(stderr, "stat::number_of_messages: %llu\n", (unsigned long long)client.messages);
+	fprintf(stderr, "stat::number_of_late_workers: %u\n", vhost_rig_late());
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
