@@ -58,6 +58,7 @@ static void start(struct twins *twins, uint8_t left_out)
 				 guest_offered(&twins->g[SESSION]));
 	for_each_twin (guest, twins)
 		guest_start_with(guest, accepted & guest_offered(guest));
+	twins->left_out = left_out & 0x3f;
 	twins->wild = false;
 	twins->errors_at_reset = guest_metrics(&twins->g[REGISTERS]).io_errors;
 }
@@ -72,7 +73,19 @@ static void finish(struct twins *twins)
 		guest_run(guest);
 }
 
-/* An eventfd does not tell how often it was signalled while the device rested. */
+/* Whose request waits for tokens looks again; who waits for a notification does not. */
+static void set_limits(struct twins *twins)
+{
+	for_each_twin (guest, twins)
+		assert_int_equal(guest_set_throttle(guest, &twins->limits), 0);
+	finish(twins);
+}
+
+/*
+ * An eventfd does not tell how often it was signalled while the device rested. And while a request
+ * waits for tokens a worker does not look at it, when the inline engine does, and may find that the
+ * driver has changed it to one that needs none; so both are made to look.
+ */
 static void notify(struct twins *twins)
 {
 	if (twins->paused && twins->notified)
@@ -81,6 +94,8 @@ static void notify(struct twins *twins)
 		guest_kick(guest);
 	twins->notified = true;
 	twins->looked |= !twins->paused;
+	if (twins->before[REGISTERS].throttled_now > 0)
+		set_limits(twins);
 	finish(twins);
 }
 
@@ -318,14 +333,6 @@ static void resume(struct twins *twins)
 	finish(twins);
 }
 
-/* Whose request waits for tokens looks again; who waits for a notification does not. */
-static void set_limits(struct twins *twins)
-{
-	for_each_twin (guest, twins)
-		assert_int_equal(guest_set_throttle(guest, &twins->limits), 0);
-	finish(twins);
-}
-
 static void throttle(struct twins *twins, const uint8_t a[7])
 {
 	twins->limits = (struct vblk_throttle){ .iops = u16(a), .bps = 512ull * u16(a + 2) };
@@ -342,7 +349,7 @@ static void pass_time(struct twins *twins, const uint8_t a[7])
 /* A queue that is poisoned, or rests, is another one afterwards. */
 static void restart(struct twins *twins)
 {
-	if (twins->paused || guest_status(&twins->g[REGISTERS]) & VIRTIO_CONFIG_S_NEEDS_RESET)
+	if (twins->paused || twins->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return;
 	for_each_twin (guest, twins)
 		guest_restart(guest);

@@ -75,6 +75,8 @@ struct twins {
 	uint64_t interrupts; /* that were taken so far, of each */
 	uint64_t changes;    /* of the configuration */
 	uint64_t errors_at_reset;
+	uint8_t left_out; /* features */
+	uint32_t status;
 	bool paused;
 	bool notified;	  /* since it was paused */
 	bool looked;	  /* at all that was offered */
