@@ -18,6 +18,7 @@
 
 #define QUEUE	  16u
 #define SLOTS	  5u
+#define ALL_SLOTS 0x1fu
 #define WRITEBACK 32u /* the byte of configuration space that a driver may write */
 #define W	  VRING_DESC_F_WRITE
 #define BIT(n)	  ((uint64_t)1 << (n))
@@ -60,6 +61,7 @@ static void start(struct twins *twins, uint8_t left_out)
 		guest_start_with(guest, accepted & guest_offered(guest));
 	twins->left_out = left_out & 0x3f;
 	twins->wild = false;
+	twins->in_ring = 0;
 	twins->errors_at_reset = guest_metrics(&twins->g[REGISTERS]).io_errors;
 }
 
@@ -97,6 +99,17 @@ static void notify(struct twins *twins)
 	if (twins->before[REGISTERS].throttled_now > 0)
 		set_limits(twins);
 	finish(twins);
+}
+
+/*
+ * Whether a driver may write to the chains of these slots (a bit for each), or to the rings. While
+ * a request waits for tokens both are looked at whenever the worker's timer says so, and what is
+ * wrong with them is found then; that is no matter of programs.
+ */
+static bool may_write(const struct twins *twins, unsigned slots)
+{
+	return twins->before[REGISTERS].throttled_now == 0 ||
+	       !(twins->wild || (twins->in_ring & slots));
 }
 
 static void put_bytes(struct twins *twins, uint64_t address, const void *bytes, size_t length)
@@ -195,8 +208,20 @@ static void put_chain(struct twins *twins, unsigned slot, const struct guest_des
 	}
 }
 
+/* The same of the available ring, which more than there is room for would break. */
+static bool may_offer(struct twins *twins)
+{
+	struct guest *guest = &twins->g[REGISTERS];
+	uint16_t there = (uint16_t)(guest->avail_idx - guest_used_idx(guest));
+
+	return twins->before[REGISTERS].throttled_now == 0 || (!twins->wild && there < QUEUE);
+}
+
 static void offer(struct twins *twins, uint16_t head)
 {
+	if (!may_offer(twins))
+		return;
+	twins->in_ring |= head < 3 * SLOTS ? 1u << head / 3 : ALL_SLOTS;
 	for_each_twin (guest, twins)
 		guest_offer(guest, head);
 	twins->looked = false;
@@ -220,6 +245,8 @@ static void request(struct twins *twins, const uint8_t a[7])
 		{ STATUS_AT(slot), 1, W },
 	};
 
+	if (!may_write(twins, 1u << slot))
+		return;
 	for_each_twin (guest, twins)
 		guest_put_header(guest, HEADER_AT(slot), type, a[2] % (TWINS_DISK_SIZE / 512 + 1));
 	if (is_ranges(type))
@@ -243,12 +270,16 @@ static void poke(struct twins *twins, const uint8_t a[7])
 {
 	uint64_t address = 2ull * u16(a) % (TWINS_RAM_SIZE - 4);
 
+	if (!may_write(twins, ALL_SLOTS))
+		return;
 	put_bytes(twins, address, a + 3, 1 + a[2] % 4u);
 	twins->wild |= address < HEADER_AT(0);
 }
 
 static void put_desc(struct twins *twins, const uint8_t a[7])
 {
+	if (!may_write(twins, ALL_SLOTS))
+		return;
 	for_each_twin (guest, twins)
 		guest_put_desc(guest, a[0] % QUEUE, 4ull * u16(a + 1), u16(a + 3), a[5], a[6]);
 	twins->wild = true;
@@ -256,6 +287,8 @@ static void put_desc(struct twins *twins, const uint8_t a[7])
 
 static void move_avail_idx(struct twins *twins, const uint8_t a[7])
 {
+	if (!may_write(twins, ALL_SLOTS))
+		return;
 	for_each_twin (guest, twins)
 		guest_set_avail_idx(guest, (uint16_t)(guest->avail_idx + u16(a)));
 	twins->wild = true;

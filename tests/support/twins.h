@@ -77,6 +77,7 @@ struct twins {
 	uint64_t errors_at_reset;
 	uint8_t left_out; /* features */
 	uint32_t status;
+	unsigned in_ring; /* slots that were offered, a bit each */
 	bool paused;
 	bool notified;	  /* since it was paused */
 	bool looked;	  /* at all that was offered */

@@ -144,6 +144,8 @@ void twins_expect_same(struct twins *twins)
 					 vblk_faulty_calls(twins->disk[SESSION], op));
 	for (unsigned side = 0; side < TWINS_SIDES; side++)
 		expect_promises(twins, side, &now[side]);
+	if (twins->looked && now[REGISTERS].throttled_now == 0)
+		twins->in_ring = 0;
 	memcpy(twins->before, now, sizeof(now));
 }
 
