@@ -123,7 +123,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	rig_begin(device_setup(data, size) % RIG_KINDS);
+	rig_begin(device_setup(data, size)[0] % RIG_KINDS);
 	device_run(data, size, NULL);
 	rig_end();
 	return 0;

@@ -199,15 +199,16 @@ static void step(enum device_op op, const uint8_t a[7])
 	}
 }
 
-uint8_t device_setup(const uint8_t *data, size_t size)
+const uint8_t *device_setup(const uint8_t *data, size_t size)
 {
+	static const uint8_t usual[RECORD_SIZE];
 	const uint8_t *record;
 
 	for (size_t i = 0; (record = record_at(data, size, i)); i++) {
 		if (record[0] % DEVICE_OPS == OP_SETUP)
-			return record[1];
+			return record + 1;
 	}
-	return 0;
+	return usual;
 }
 
 void device_run(const uint8_t *data, size_t size, void (*told)(enum device_op op))

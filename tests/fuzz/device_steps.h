@@ -77,7 +77,7 @@ enum device_op {
  */
 void device_run(const uint8_t *data, size_t size, void (*told)(enum device_op op));
 
-/* What the first SETUP of a program says, or 0. */
-uint8_t device_setup(const uint8_t *data, size_t size);
+/* The arguments of the first SETUP of a program; without one they are all 0. */
+const uint8_t *device_setup(const uint8_t *data, size_t size);
 
 #endif

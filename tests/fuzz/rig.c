@@ -89,6 +89,15 @@ static const struct kind kinds[RIG_KINDS] = {
 			     .serial = "four" },
 		.disk_size = 8192,
 	},
+	{
+		.options = { .all = true, .queues = 3, .capacity_bytes = 8192, .serial = "three" },
+		.disk_size = 8192,
+	},
+	{
+		.options = { .all = true, .queues = 4, .capacity_bytes = 8192, .serial = "late" },
+		.disk_size = 8192,
+		.fresh = true,
+	},
 };
 
 /* What lives on from input to input. */

@@ -12,7 +12,9 @@
 #include "device_model.h"
 #include "driver.h"
 
-#define RIG_KINDS 14u
+/* How many kinds of devices there are; from RIG_QUEUES on they have several queues. */
+#define RIG_KINDS  16u
+#define RIG_QUEUES 12u
 
 struct rig {
 	unsigned kind;
