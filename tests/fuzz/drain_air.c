@@ -148,7 +148,7 @@ static struct vblk_aio *make_outer(struct vblk_backing *backing)
 
 	if (!outer)
 		abort();
-	outer->base = (struct vblk_aio){ &outer_ops, -1 };
+	outer->base = (struct vblk_aio){ .ops = &outer_ops, .fd = -1 };
 	outer->late = late_aio_create(backing);
 	outer->late->hold = true;
 	current = outer->late;
