@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,7 @@
 #include "base/checked.h"
 #include "base/eventfd.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 
@@ -356,21 +356,14 @@ static void close_descriptors(struct vblk_worker *worker)
 	}
 }
 
-/*
- * The thread inherits a mask in which every signal is blocked: they are the embedder's. All but
- * SIGBUS, which is about what the thread itself has touched (base/sigbus.h); blocked, it would end
- * the process.
- */
 static int create_thread(struct vblk_worker *worker)
 {
-	sigset_t all, before;
+	sigset_t before;
 	int ret;
 
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	vblk_signals_block(&before);
 	ret = vblk_cpus_create_thread(&worker->host.cpus, worker_main, worker, &worker->thread);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	vblk_signals_restore(&before);
 	return ret;
 }
 

@@ -10,12 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/signals.h"
 
 static bool is_unix_socket(int fd)
 {
@@ -111,11 +112,8 @@ static void drop_first(struct vblk_vhost_closer *closer)
 static void *close_all(void *context)
 {
 	struct vblk_vhost_closer *closer = context;
-	sigset_t all;
 	int fd;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	while ((fd = next_fd(closer)) >= 0) {
 		close(fd);
 		drop_first(closer);
@@ -127,17 +125,19 @@ static void *close_all(void *context)
 /* With the lock held. A thread that is not to be had now is tried for again later. */
 static void see_to_it(struct vblk_vhost_closer *closer)
 {
+	sigset_t before;
 	pthread_t thread;
 
 	if (closer->runs || closer->count == 0)
 		return;
 	atomic_fetch_add_explicit(&closer->refs, 1, memory_order_relaxed);
-	if (pthread_create(&thread, NULL, close_all, closer) == 0) {
+	vblk_signals_block(&before);
+	closer->runs = pthread_create(&thread, NULL, close_all, closer) == 0;
+	vblk_signals_restore(&before);
+	if (closer->runs)
 		pthread_detach(thread);
-		closer->runs = true;
-	} else {
+	else
 		atomic_fetch_sub_explicit(&closer->refs, 1, memory_order_relaxed);
-	}
 }
 
 void vblk_vhost_closer_close(struct vblk_vhost_closer *closer, int fd)
