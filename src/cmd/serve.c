@@ -2,9 +2,10 @@
 /*
  * vblk serve: disks for virtual machine monitors, over vhost-user.
  *
- * One thread waits for all there is to wait for: signals, front ends, control clients. The I/O is
- * done by the workers of the disks. The order of the work is the order in which mistakes are found:
- * options, disks, sockets, and then the sandbox, behind which nothing can be opened any more.
+ * One thread waits for signals and control clients, and one per disk for its front ends, so that no
+ * disk can hold up another. The I/O is done by the workers of the disks. The order of the work is
+ * the order in which mistakes are found: options, disks, sockets, and then the sandbox, behind
+ * which nothing can be opened any more, and which all threads are to be in.
  */
 #include "cmd/cmd.h"
 
@@ -253,12 +254,8 @@ static int create_servers(struct serve *serve)
 {
 	int status = CMD_OK;
 
-	for (unsigned int i = 0; i < serve->options.disk_count && !status; i++) {
+	for (unsigned int i = 0; i < serve->options.disk_count && !status; i++)
 		status = create_server(serve, i);
-		if (!status)
-			status = watch(serve, vblk_vhost_server_fd(serve->disks[i].server),
-				       SERVE_DISK + i);
-	}
 	return status;
 }
 
@@ -394,11 +391,37 @@ static void take_signal(struct serve *serve)
 		serve->quit = true;
 }
 
-/* A front end that goes may be what a pause waits for. */
-static void serve_disk(struct serve *serve, unsigned int index)
+/* In the sandbox, which threads inherit. */
+static int start_threads(struct serve *serve)
 {
-	vblk_vhost_server_serve(serve->disks[index].server);
-	cmd_control_check(&serve->control);
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		struct serve_disk *disk = &serve->disks[i];
+		int ret = vblk_vhost_thread_start(&disk->thread, disk->server);
+
+		if (ret) {
+			cmd_complain(NAME, "disk '%s': cannot start a thread for it: %s",
+				     disk->name, strerror(-ret));
+			return CMD_FAILED;
+		}
+		disk->has_thread = true;
+	}
+	return CMD_OK;
+}
+
+/* They finish what is in flight at the same time, so that this takes as long as the slowest. */
+static int stop_threads(struct serve *serve)
+{
+	int status = CMD_OK;
+
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		if (serve->disks[i].has_thread)
+			vblk_vhost_server_ask_to_end(serve->disks[i].server);
+	}
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		if (serve->disks[i].has_thread && vblk_vhost_thread_join(&serve->disks[i].thread))
+			status = CMD_FAILED;
+	}
+	return status;
 }
 
 static int run(struct serve *serve)
@@ -416,10 +439,8 @@ static int run(struct serve *serve)
 
 			if (token == SERVE_SIGNAL)
 				take_signal(serve);
-			else if (token == SERVE_CONTROL)
-				cmd_control_run(&serve->control);
 			else
-				serve_disk(serve, token - SERVE_DISK);
+				cmd_control_run(&serve->control);
 		}
 	}
 	return CMD_OK;
@@ -449,9 +470,10 @@ static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 /* What is in flight is finished before the sockets go; the counters are final then. */
 static int clean_up(struct serve *serve, bool ran)
 {
-	int status = CMD_OK;
+	int status;
 
 	cmd_control_close(&serve->control);
+	status = stop_threads(serve);
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
 		struct serve_disk *disk = &serve->disks[i];
 
@@ -497,6 +519,8 @@ static int serve_disks(struct serve *serve)
 		status = serve_control_open(serve);
 	if (!status)
 		status = enter_sandbox(serve);
+	if (!status)
+		status = start_threads(serve);
 	if (!status) {
 		notify_ready(&notify_fd);
 		ran = true;

@@ -11,6 +11,7 @@
 #include "control/unix_socket.h"
 #include "sandbox/sandbox.h"
 #include "vhost/server.h"
+#include "vhost/thread.h"
 
 static_assert(SERVE_DISKS_MAX * VBLK_VHOST_MAPPINGS_MAX <= VBLK_SIGBUS_RANGES,
 	      "what the front ends of each disk may map can be watched");
@@ -19,6 +20,8 @@ struct serve_disk {
 	const char *name;	      /* what it is called in messages; in names below */
 	struct vblk_backing *backing; /* owned */
 	struct vblk_vhost_server *server;
+	struct vblk_vhost_thread thread; /* serves the server, if has_thread */
+	bool has_thread;
 	struct vblk_unix_listener listener;
 	bool has_listener;
 };
@@ -37,7 +40,6 @@ struct serve {
 enum serve_token {
 	SERVE_SIGNAL,
 	SERVE_CONTROL,
-	SERVE_DISK, /* plus its index */
 };
 
 /* serve_control.c: opens the control socket, if there is to be one. Returns an exit status. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What control clients can do with the disks of vblk serve. */
+/*
+ * What control clients can do with the disks of vblk serve. All of it on the main thread, while
+ * others serve the disks: it waits for none of them (vhost/server.h).
+ */
 #include "cmd/serve.h"
 
 #include <errno.h>

@@ -171,16 +171,22 @@ static const struct vblk_journal_ops journal_ops = {
 
 int vblk_vhost_ring_create(struct vblk_vhost_ring *ring, uint16_t index)
 {
+	int ret;
+
 	memset(ring, 0, sizeof(*ring));
 	ring->index = index;
 	ring->kick_fd = -1;
-	return vblk_park_create(&ring->park);
+	ret = vblk_park_create(&ring->park);
+	if (ret == 0)
+		pthread_mutex_init(&ring->lock, NULL);
+	return ret;
 }
 
 void vblk_vhost_ring_destroy(struct vblk_vhost_ring *ring)
 {
 	if (ring->left)
 		life_leave(ring->left);
+	pthread_mutex_destroy(&ring->lock);
 	vblk_park_unref(ring->park);
 }
 
@@ -240,6 +246,7 @@ bool vblk_vhost_ring_is_free(struct vblk_vhost_ring *ring)
 	}
 	life_unref(ring->left);
 	ring->left = NULL;
+	ring->freed = true;
 	ring->unsure = false;
 	ring->waits = false;
 	return true;
@@ -439,11 +446,32 @@ static void say_that_it_waits(struct vblk_vhost_ring *ring, const struct vblk_di
 	ring->waits = true;
 }
 
+/* Under the lock: a pause either comes before it, or finds the worker. */
+static int start_worker(struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env,
+			struct vblk_drain_config *config)
+{
+	struct vblk_vhost_ring_life *life = life_create(ring, env);
+	int ret;
+
+	if (!life)
+		return -ENOMEM;
+	describe(ring, env, life, config);
+	if (ring->paused && vblk_park_request(ring->park))
+		abort(); /* without a worker there is nobody to acknowledge */
+	ret = vblk_worker_start(config, &env->host, ring->park, ring->kick_fd, &ring->worker);
+	if (ret < 0) {
+		life_unref(life); /* the drain has given back its own */
+		return ret;
+	}
+	ring->life = life;
+	ring->has_run = true;
+	return 0;
+}
+
 int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_ring_env *env,
 			  const char **reason)
 {
 	struct vblk_drain_config config = { 0 };
-	struct vblk_vhost_ring_life *life;
 	int ret;
 
 	*reason = NULL;
@@ -460,21 +488,42 @@ int vblk_vhost_ring_start(struct vblk_vhost_ring *ring, const struct vblk_vhost_
 	if (ret < 0)
 		return ret;
 	*reason = "the ring's worker cannot be started";
-	life = life_create(ring, env);
-	if (!life)
-		return -ENOMEM;
-	describe(ring, env, life, &config);
-	if (env->paused && vblk_park_request(ring->park))
-		abort(); /* without a worker there is nobody to acknowledge */
-	ret = vblk_worker_start(&config, &env->host, ring->park, ring->kick_fd, &ring->worker);
-	if (ret < 0) {
-		life_unref(life); /* the drain has given back its own */
-		return ret;
-	}
-	ring->life = life;
-	ring->has_run = true;
-	*reason = NULL;
-	return 0;
+	pthread_mutex_lock(&ring->lock);
+	ret = ring->ends ? 0 : start_worker(ring, env, &config);
+	pthread_mutex_unlock(&ring->lock);
+	if (ret == 0)
+		*reason = NULL;
+	return ret;
+}
+
+bool vblk_vhost_ring_pause(struct vblk_vhost_ring *ring)
+{
+	bool follows;
+
+	pthread_mutex_lock(&ring->lock);
+	ring->paused = true;
+	follows = vblk_park_request(ring->park);
+	if (ring->worker)
+		vblk_worker_wake(ring->worker);
+	pthread_mutex_unlock(&ring->lock);
+	return follows;
+}
+
+void vblk_vhost_ring_resume(struct vblk_vhost_ring *ring)
+{
+	pthread_mutex_lock(&ring->lock);
+	ring->paused = false;
+	vblk_park_release(ring->park);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+void vblk_vhost_ring_end(struct vblk_vhost_ring *ring)
+{
+	pthread_mutex_lock(&ring->lock);
+	ring->ends = true;
+	if (ring->worker)
+		vblk_worker_ask_to_stop(ring->worker);
+	pthread_mutex_unlock(&ring->lock);
 }
 
 void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring)
@@ -490,16 +539,15 @@ void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring)
  */
 static uint32_t wait_for_worker(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
 {
+	uint64_t deadline_ns = vblk_clock_in_ms(timeout_ms);
 	uint32_t left = timeout_ms;
 
 	while (left > 0) {
-		uint32_t turn = left < LOOK_AT_CALL_MS ? left : LOOK_AT_CALL_MS;
-
-		if (vblk_worker_wait(ring->worker, turn))
+		if (vblk_worker_wait(ring->worker, left < LOOK_AT_CALL_MS ? left : LOOK_AT_CALL_MS))
 			break;
 		vblk_eventfd_make_room(ring->port->irq_fd);
 		vblk_eventfd_make_room(ring->port->err_fd);
-		left -= turn;
+		left = vblk_clock_ms_until(deadline_ns);
 	}
 	return left;
 }
@@ -513,7 +561,10 @@ void vblk_vhost_ring_stop(struct vblk_vhost_ring *ring, uint32_t timeout_ms)
 		return;
 	vblk_worker_ask_to_stop(worker);
 	left = wait_for_worker(ring, timeout_ms);
+	/* Others may be about to ask something of it. */
+	pthread_mutex_lock(&ring->lock);
 	ring->worker = NULL;
+	pthread_mutex_unlock(&ring->lock);
 	if (vblk_worker_stop(worker, left) == 0) {
 		ring->base = ring->life->next_avail;
 		ring->broken = ring->life->poisoned;

@@ -10,10 +10,13 @@
  * A worker that hangs in the disk and does not stop in time is given up. Until it ends after all
  * (which is an event), the ring waits: no other worker is started for it, whoever is connected.
  *
- * Belongs to the session's thread.
+ * Belongs to the session's thread, but for three functions that any thread may call while the ring
+ * is there: vblk_vhost_ring_pause, _resume and _end. None of them waits for a worker.
  */
 #ifndef VBLK_VHOST_RING_H
 #define VBLK_VHOST_RING_H
+
+#include <pthread.h>
 
 #include "engine/worker.h"
 #include "vhost/guest_memory.h"
@@ -34,7 +37,6 @@ struct vblk_vhost_ring_env {
 	uint16_t inflight_size;
 	struct vblk_engine_host host;
 	int event_fd; /* borrowed, for as long as the rings: a worker that was given up has ended */
-	bool paused;
 };
 
 struct vblk_vhost_ring {
@@ -42,6 +44,15 @@ struct vblk_vhost_ring {
 	struct vblk_park *park;		   /* owned; the same for all sessions */
 	struct vblk_vhost_ring_life *left; /* of a worker that was given up; NULL: of none */
 	bool waits;			   /* it was said that the ring waits for its end */
+	bool freed;			   /* it has ended, which the owner has not been told */
+
+	/*
+	 * Held for moments, by whoever starts or frees the worker and by those who ask something of
+	 * it from other threads. The session's thread alone sets `worker`, and reads it without.
+	 */
+	pthread_mutex_t lock;
+	bool paused; /* under the lock: workers rest from their start */
+	bool ends;   /* under the lock: no other worker is started */
 
 	/* Of this session. */
 	struct vblk_port *port; /* owned; has the call and error descriptors */
@@ -54,7 +65,7 @@ struct vblk_vhost_ring {
 	bool has_run; /* it was served since the device has begun */
 	bool unsure;  /* where to go on is what the life that was left behind says in the end */
 	bool broken;  /* the driver broke the queue: nothing is served until it starts anew */
-	struct vblk_worker *worker;
+	struct vblk_worker *worker; /* changes under the lock */
 	struct vblk_vhost_ring_life *life;
 };
 
@@ -98,6 +109,19 @@ VBLK_MUST_USE int vblk_vhost_ring_set_err(struct vblk_vhost_ring *ring, int fd);
  */
 VBLK_MUST_USE int vblk_vhost_ring_start(struct vblk_vhost_ring *ring,
 					const struct vblk_vhost_ring_env *env, const char **reason);
+
+/*
+ * Any thread: brings the worker, and those that are started later, to rest, or lets them go on.
+ * Returns whether exactly one acknowledgement follows on the park's descriptor.
+ */
+bool vblk_vhost_ring_pause(struct vblk_vhost_ring *ring);
+void vblk_vhost_ring_resume(struct vblk_vhost_ring *ring);
+
+/*
+ * Any thread: the ring is not going to be served any more. Its worker, if there is one, begins to
+ * stop, and is still to be stopped.
+ */
+void vblk_vhost_ring_end(struct vblk_vhost_ring *ring);
 
 /* Its worker, if there is one, begins to stop, and is still to be stopped. */
 void vblk_vhost_ring_ask_to_stop(struct vblk_vhost_ring *ring);

@@ -3,8 +3,10 @@
  * A listening socket, an export, and the session of whoever is connected.
  *
  * Five descriptors are watched by an epoll instance of the server's own: the listening socket while
- * nobody is connected, the session's socket and its back-end channel while somebody is, an event
- * that says that memory which a front end has shared was found to be too short, and a timer.
+ * nobody is connected, the session's socket and its back-end channel while somebody is, a timer,
+ * and an event for what other threads have to say: memory that a front end has shared was found to
+ * be too short, a worker that was given up has ended, the disk has another size, it is to end.
+ * Which of them, flags say.
  *
  * The listening socket is watched for one event at a time (EPOLLONESHOT), and again when there is
  * room for a front end. So a socket that cannot be accepted from, for want of descriptors for
@@ -17,6 +19,8 @@
 #include "vhost/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -27,12 +31,6 @@
 #include "base/log.h"
 #include "base/sigbus.h"
 
-#define DEFAULT_STOP_TIMEOUT_MS 1000u
-
-/* What a front end's messages get before others have their turn: so many, or so much time. */
-#define MESSAGES_AT_ONCE 64u
-#define TURN_NS		 VBLK_NSEC_PER_MSEC
-
 #define DEFAULT_MESSAGE_TIMEOUT_MS 10000u
 #define ACCEPT_RETRY_MS		   100u
 
@@ -41,7 +39,11 @@
 struct vblk_vhost_server {
 	struct vblk_vhost_export export;
 	struct vblk_vhost_session session;
-	bool connected;
+	atomic_bool connected; /* other threads only look */
+	/* Said by other threads. */
+	atomic_bool paused;
+	atomic_bool resized;
+	atomic_bool ends;
 	struct vblk_vhost_closer *closer; /* NULL: any file is taken */
 	bool deaf; /* accepting has failed, which was said, and not succeeded since */
 	/* A message is owed since the timer was set, when `heard` had come. */
@@ -50,7 +52,8 @@ struct vblk_vhost_server {
 	uint64_t heard;
 	uint32_t message_timeout_ms;
 	int listen_fd;
-	int memory_event_fd;
+	int parked_fd; /* a duplicate of the owner's, or -1 */
+	int event_fd;
 	int timer_fd;
 	int epoll_fd;
 	int backend_fd; /* the back-end channel that is watched, or -1 */
@@ -108,7 +111,7 @@ static void forget_backend(void *context, int fd)
 
 static int open_descriptors(struct vblk_vhost_server *server)
 {
-	int ret = vblk_eventfd_create(&server->memory_event_fd);
+	int ret = vblk_eventfd_create(&server->event_fd);
 
 	if (ret < 0)
 		return ret;
@@ -118,7 +121,7 @@ static int open_descriptors(struct vblk_vhost_server *server)
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (server->epoll_fd < 0)
 		return -errno;
-	ret = watch(server, server->memory_event_fd);
+	ret = watch(server, server->event_fd);
 	if (ret == 0)
 		ret = watch(server, server->timer_fd);
 	if (ret == 0)
@@ -128,50 +131,18 @@ static int open_descriptors(struct vblk_vhost_server *server)
 
 static void free_server(struct vblk_vhost_server *server)
 {
-	for (uint16_t i = 0; i < server->export.queues; i++)
-		vblk_vhost_ring_destroy(&server->export.ring[i]);
-	vblk_vhost_account_unref(server->export.account);
-	vblk_disk_unref(server->export.disk);
+	vblk_vhost_export_close(&server->export);
 	vblk_vhost_closer_release(server->closer);
 	close(server->listen_fd);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
 	if (server->timer_fd >= 0)
 		close(server->timer_fd);
-	if (server->memory_event_fd >= 0)
-		close(server->memory_event_fd);
+	if (server->event_fd >= 0)
+		close(server->event_fd);
+	if (server->parked_fd >= 0)
+		close(server->parked_fd);
 	free(server);
-}
-
-static int fill_export(struct vblk_vhost_export *export,
-		       const struct vblk_vhost_server_options *options,
-		       struct vblk_backing *backing)
-{
-	uint16_t queues = options->queues ? options->queues : 1;
-	int ret;
-
-	if (queues > VBLK_VHOST_QUEUES_MAX)
-		return -EINVAL;
-	ret = vblk_disk_create(&options->device, backing, &export->disk);
-	if (ret < 0)
-		return ret;
-	export->offer = (struct vblk_offer){
-		.disk = export->disk,
-		.set = options->device.features,
-		.queues = queues,
-	};
-	export->stop_timeout_ms = options->device.stop_timeout_ms ? options->device.stop_timeout_ms
-								  : DEFAULT_STOP_TIMEOUT_MS;
-	export->host.lost = options->device.worker_lost;
-	export->host.lost_context = options->device.worker_lost_context;
-	vblk_cpus_set_home(&export->host.cpus);
-	ret = vblk_cpus_from_placement(&options->device.placement, &export->host.cpus);
-	for (uint16_t i = 0; i < queues && ret == 0; i++) {
-		ret = vblk_vhost_ring_create(&export->ring[i], i);
-		if (ret == 0)
-			export->queues++;
-	}
-	return ret;
 }
 
 int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
@@ -190,18 +161,20 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 							       : DEFAULT_MESSAGE_TIMEOUT_MS;
 	made->epoll_fd = -1;
 	made->timer_fd = -1;
-	made->memory_event_fd = -1;
+	made->event_fd = -1;
+	made->parked_fd = -1;
 	made->backend_fd = -1;
 	ret = vblk_sigbus_install();
 	if (ret == 0)
-		ret = fill_export(&made->export, options, backing);
+		ret = vblk_vhost_export_open(&made->export, &options->device, options->queues,
+					     backing);
 	if (ret == 0 && !options->any_files)
 		ret = vblk_vhost_closer_create(&made->closer);
 	if (ret == 0)
 		ret = open_descriptors(made);
 	if (ret == 0)
-		ret = vblk_vhost_account_create(made->memory_event_fd, &made->export.account);
-	made->export.event_fd = made->memory_event_fd;
+		ret = vblk_vhost_account_create(made->event_fd, &made->export.account);
+	made->export.event_fd = made->event_fd;
 	if (ret < 0) {
 		free_server(made);
 		return ret;
@@ -359,24 +332,13 @@ static void follow_backend(struct vblk_vhost_server *server)
 	vblk_vhost_session_close_backend(&server->session);
 }
 
-/* As vblk_vhost_session_serve. */
-static int serve_turn(struct vblk_vhost_server *server)
-{
-	const struct vblk_clock *clock = &server->export.disk->clock;
-	uint64_t start = vblk_clock_now(clock);
-	int ret = 1;
-
-	for (unsigned i = 0; i < MESSAGES_AT_ONCE && ret > 0; i++) {
-		ret = vblk_vhost_session_serve(&server->session, 1);
-		if (vblk_clock_now(clock) - start >= TURN_NS)
-			break;
-	}
-	return ret;
-}
-
+/*
+ * One message, and then other events have their turn: who sends without end does not keep the
+ * thread from them.
+ */
 static void serve_session(struct vblk_vhost_server *server)
 {
-	int ret = serve_turn(server);
+	int ret = vblk_vhost_session_serve(&server->session);
 
 	if (ret >= 0) {
 		follow_backend(server);
@@ -394,18 +356,36 @@ static void check_memory(struct vblk_vhost_server *server)
 {
 	const struct vblk_vhost_session *session = &server->session;
 
-	vblk_eventfd_clear(server->memory_event_fd);
-	vblk_vhost_export_collect(&server->export);
-	if (server->connected)
-		vblk_vhost_session_go_on(&server->session);
-	if (!server->connected ||
-	    !(vblk_vhost_guest_memory_has_failed(&session->memory) ||
-	      (session->log && vblk_vhost_mapping_has_failed(session->log)) ||
-	      (session->inflight && vblk_vhost_mapping_has_failed(session->inflight))))
+	if (!vblk_vhost_guest_memory_has_failed(&session->memory) &&
+	    !(session->log && vblk_vhost_mapping_has_failed(session->log)) &&
+	    !(session->inflight && vblk_vhost_mapping_has_failed(session->inflight)))
 		return;
 	log_connection(server, VBLK_LOG_WARN,
 		       "front end has cut its memory short: it is disconnected", -EFAULT);
 	disconnect(server);
+}
+
+/* What a worker that was given up leaves behind is let go, and is what others have waited for. */
+static void collect(struct vblk_vhost_server *server)
+{
+	if (vblk_vhost_export_collect(&server->export) && server->parked_fd >= 0 &&
+	    vblk_vhost_server_is_paused(server) && vblk_vhost_server_is_at_rest(server))
+		(void)!vblk_eventfd_signal(server->parked_fd);
+}
+
+static void hear_event(struct vblk_vhost_server *server)
+{
+	bool resized;
+
+	vblk_eventfd_clear(server->event_fd);
+	collect(server);
+	resized = atomic_exchange(&server->resized, false);
+	if (!server->connected)
+		return;
+	if (resized)
+		vblk_vhost_session_announce(&server->session);
+	vblk_vhost_session_go_on(&server->session);
+	check_memory(server);
 }
 
 static void serve_backend(struct vblk_vhost_server *server)
@@ -423,17 +403,20 @@ static void serve_backend(struct vblk_vhost_server *server)
 	}
 }
 
-void vblk_vhost_server_serve(struct vblk_vhost_server *server)
+/* Waits for events, for `timeout_ms` (-1: for ever), and does what they want. 0, or -errno. */
+static int serve_events(struct vblk_vhost_server *server, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, 0);
+	int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, timeout_ms);
 
+	if (count < 0)
+		return errno == EINTR ? 0 : -errno;
 	for (int i = 0; i < count; i++) {
 		int fd = events[i].data.fd;
 
 		/* An earlier event may have closed the descriptor of a later one. */
-		if (fd == server->memory_event_fd)
-			check_memory(server);
+		if (fd == server->event_fd)
+			hear_event(server);
 		else if (fd == server->timer_fd)
 			time_is_up(server);
 		else if (fd == server->listen_fd)
@@ -443,14 +426,51 @@ void vblk_vhost_server_serve(struct vblk_vhost_server *server)
 		else if (server->connected && fd == server->session.channel.fd)
 			serve_session(server);
 	}
+	return 0;
+}
+
+void vblk_vhost_server_serve(struct vblk_vhost_server *server)
+{
+	(void)!serve_events(server, 0);
+}
+
+static void close_session(struct vblk_vhost_server *server)
+{
+	if (server->connected)
+		vblk_vhost_session_close(&server->session);
+	server->connected = false;
+}
+
+int vblk_vhost_server_run(struct vblk_vhost_server *server)
+{
+	int ret = 0;
+
+	while (ret == 0 && !atomic_load(&server->ends))
+		ret = serve_events(server, -1);
+	if (ret < 0)
+		log_connection(server, VBLK_LOG_ERROR,
+			       "cannot wait for events: the disk is not served any more", ret);
+	close_session(server);
+	return ret;
+}
+
+/* The workers begin to stop at once, so that what does not hang has ended when it is waited for. */
+void vblk_vhost_server_ask_to_end(struct vblk_vhost_server *server)
+{
+	struct vblk_vhost_export *export = &server->export;
+
+	atomic_store(&export->deadline_ns, vblk_clock_in_ms(export->stop_timeout_ms));
+	for (uint16_t i = 0; i < export->queues; i++)
+		vblk_vhost_ring_end(&export->ring[i]);
+	atomic_store(&server->ends, true);
+	(void)!vblk_eventfd_signal(server->event_fd);
 }
 
 void vblk_vhost_server_destroy(struct vblk_vhost_server *server)
 {
 	if (!server)
 		return;
-	if (server->connected)
-		vblk_vhost_session_close(&server->session);
+	close_session(server);
 	free_server(server);
 }
 
@@ -473,30 +493,24 @@ struct vblk_disk *vblk_vhost_server_disk(const struct vblk_vhost_server *server)
 
 unsigned vblk_vhost_server_pause(struct vblk_vhost_server *server)
 {
-	struct vblk_vhost_export *export = &server->export;
 	unsigned follow = 0;
 
-	export->paused = true;
-	for (uint16_t i = 0; i < export->queues; i++) {
-		follow += vblk_park_request(export->ring[i].park);
-		if (export->ring[i].worker)
-			vblk_worker_wake(export->ring[i].worker);
-	}
+	atomic_store(&server->paused, true);
+	for (uint16_t i = 0; i < server->export.queues; i++)
+		follow += vblk_vhost_ring_pause(&server->export.ring[i]);
 	return follow;
 }
 
 void vblk_vhost_server_resume(struct vblk_vhost_server *server)
 {
-	struct vblk_vhost_export *export = &server->export;
-
-	export->paused = false;
-	for (uint16_t i = 0; i < export->queues; i++)
-		vblk_park_release(export->ring[i].park);
+	atomic_store(&server->paused, false);
+	for (uint16_t i = 0; i < server->export.queues; i++)
+		vblk_vhost_ring_resume(&server->export.ring[i]);
 }
 
 bool vblk_vhost_server_is_paused(const struct vblk_vhost_server *server)
 {
-	return server->export.paused;
+	return atomic_load(&server->paused);
 }
 
 bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server)
@@ -511,8 +525,17 @@ bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server)
 
 int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *server, int fd)
 {
+	int own = -1;
 	int ret = 0;
 
+	if (fd >= 0) {
+		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (own < 0)
+			return -errno;
+	}
+	if (server->parked_fd >= 0)
+		close(server->parked_fd);
+	server->parked_fd = own;
 	for (uint16_t i = 0; i < server->export.queues && ret == 0; i++)
 		ret = vblk_park_set_fd(server->export.ring[i].park, fd);
 	return ret;
@@ -536,7 +559,7 @@ int vblk_vhost_server_resize(struct vblk_vhost_server *server, uint64_t capacity
 	if (ret < 0)
 		return ret;
 	vblk_disk_set_capacity(server->export.disk, capacity_bytes);
-	if (server->connected)
-		vblk_vhost_session_announce(&server->session);
+	atomic_store(&server->resized, true);
+	(void)!vblk_eventfd_signal(server->event_fd);
 	return 0;
 }

@@ -3,9 +3,17 @@
  * A disk as it is served over vhost-user: what its owner can do with it, whether a front end is
  * there or not.
  *
- * A server is a thing to be polled: when the descriptor of vblk_vhost_server_fd is readable,
- * vblk_vhost_server_serve does what there is to do, without touching the data of the disk or guest
- * memory. Everything belongs to one thread; the I/O is done by workers.
+ * Threads. A server is served by one thread, without touching the data of the disk or guest memory;
+ * the I/O is done by workers. That thread may wait: for workers whose ring a front end wants to
+ * have stopped, up to the stop timeout, and a second for a front end that does not read. Servers
+ * that are not to hold up each other have a thread each (thread.h). Else a server is a thing to be
+ * polled: when the descriptor of vblk_vhost_server_fd is readable, vblk_vhost_server_serve does
+ * what there is to do.
+ *
+ * Of the functions here, create, set_parked_fd and destroy are called while nobody serves;
+ * vblk_vhost_server_serve and _run by the thread that serves. All others may be called from any
+ * other thread meanwhile, and wait for no worker and no front end. Of pause, resume and resize one
+ * at a time.
  */
 #ifndef VBLK_VHOST_SERVER_H
 #define VBLK_VHOST_SERVER_H
@@ -49,6 +57,17 @@ void vblk_vhost_server_destroy(struct vblk_vhost_server *server);
 int vblk_vhost_server_fd(const struct vblk_vhost_server *server);
 void vblk_vhost_server_serve(struct vblk_vhost_server *server);
 
+/*
+ * Serves until vblk_vhost_server_ask_to_end is called, and then finishes what is in flight: within
+ * the stop timeout from that call on, whatever hangs and whatever is waited for by then. Nothing
+ * runs afterwards but workers that were given up, and nobody is connected. Returns 0, or what
+ * epoll_wait said, which was logged; nothing is served then either.
+ */
+VBLK_MUST_USE int vblk_vhost_server_run(struct vblk_vhost_server *server);
+
+/* For good: all that may follow is its destruction. Does not wait. */
+void vblk_vhost_server_ask_to_end(struct vblk_vhost_server *server);
+
 bool vblk_vhost_server_is_connected(const struct vblk_vhost_server *server);
 struct vblk_disk *vblk_vhost_server_disk(const struct vblk_vhost_server *server);
 
@@ -60,13 +79,18 @@ unsigned vblk_vhost_server_pause(struct vblk_vhost_server *server);
 void vblk_vhost_server_resume(struct vblk_vhost_server *server);
 bool vblk_vhost_server_is_paused(const struct vblk_vhost_server *server); /* asked for */
 /*
- * Nothing runs, not even a worker that was given up: the end of one is not acknowledged on the
- * parked eventfd, but is an event of the server.
+ * Nothing runs, not even a worker that was given up. When a server that is paused comes to rest by
+ * the end of one, the parked eventfd is written as well, beside all acknowledgements.
  */
 bool vblk_vhost_server_is_at_rest(const struct vblk_vhost_server *server);
+
+/* The eventfd, of which duplicates are kept. Returns 0 or -errno. */
 VBLK_MUST_USE int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *server, int fd);
 
-/* As vblk_device_set_throttle and vblk_device_resize. */
+/*
+ * As vblk_device_set_throttle and vblk_device_resize. The front end is told of another size by the
+ * thread that serves, as soon as it gets there.
+ */
 VBLK_MUST_USE int vblk_vhost_server_set_throttle(struct vblk_vhost_server *server,
 						 const struct vblk_throttle *throttle);
 VBLK_MUST_USE int vblk_vhost_server_resize(struct vblk_vhost_server *server,

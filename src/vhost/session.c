@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -18,9 +19,6 @@
 	 1ull << VBLK_VHOST_PROTOCOL_CONFIG | 1ull << VBLK_VHOST_PROTOCOL_INFLIGHT_SHMFD | \
 	 1ull << VBLK_VHOST_PROTOCOL_RESET_DEVICE |                                        \
 	 1ull << VBLK_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << VBLK_VHOST_PROTOCOL_STATUS)
-
-/* Of those that nobody has asked for. */
-#define BACKEND_MESSAGES_AT_ONCE 16u
 
 int vblk_vhost_session_open(struct vblk_vhost_session *session, struct vblk_vhost_export *export,
 			    int fd)
@@ -67,7 +65,8 @@ bool vblk_vhost_session_has_run(const struct vblk_vhost_session *session)
 static void stop_rings_within(struct vblk_vhost_session *session, uint32_t timeout_ms)
 {
 	struct vblk_vhost_export *export = session->export;
-	uint64_t deadline_ns = vblk_clock_in_ms(timeout_ms);
+	uint64_t deadline_ns =
+		vblk_min_u64(vblk_clock_in_ms(timeout_ms), atomic_load(&export->deadline_ns));
 
 	for (uint16_t i = 0; i < export->queues; i++)
 		vblk_vhost_ring_ask_to_stop(&export->ring[i]);
@@ -134,7 +133,6 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 		.inflight_size = session->inflight_size,
 		.host = export->host,
 		.event_fd = export->event_fd,
-		.paused = export->paused,
 	};
 	int ret = 0;
 
@@ -150,12 +148,6 @@ int vblk_vhost_session_start_rings(struct vblk_vhost_session *session, const cha
 		}
 	}
 	return ret;
-}
-
-void vblk_vhost_export_collect(struct vblk_vhost_export *export)
-{
-	for (uint16_t i = 0; i < export->queues; i++)
-		(void)vblk_vhost_ring_is_free(&export->ring[i]);
 }
 
 void vblk_vhost_session_go_on(struct vblk_vhost_session *session)
@@ -275,42 +267,33 @@ static int serve_message(struct vblk_vhost_session *session)
 	return ret;
 }
 
-int vblk_vhost_session_serve(struct vblk_vhost_session *session, unsigned most)
+int vblk_vhost_session_serve(struct vblk_vhost_session *session)
 {
-	for (; most > 0; most--) {
-		const char *reason;
-		int ret = vblk_vhost_channel_read(&session->channel, &reason);
+	const char *reason;
+	int ret = vblk_vhost_channel_read(&session->channel, &reason);
 
-		if (ret == 0 || ret == -ECONNRESET)
-			return ret;
-		if (ret < 0) {
-			complain(session, session->channel.assembler.header.request, ret, reason);
-			return ret;
-		}
-		ret = serve_message(session);
-		vblk_vhost_channel_next(&session->channel);
-		if (ret < 0)
-			return ret;
+	if (ret == 0 || ret == -ECONNRESET)
+		return ret;
+	if (ret < 0) {
+		complain(session, session->channel.assembler.header.request, ret, reason);
+		return ret;
 	}
-	return 1;
+	ret = serve_message(session);
+	vblk_vhost_channel_next(&session->channel);
+	return ret;
 }
 
 int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session)
 {
-	for (unsigned i = 0; i < BACKEND_MESSAGES_AT_ONCE; i++) {
-		const char *reason;
-		int ret = vblk_vhost_channel_read(&session->backend, &reason);
+	const char *reason;
+	int ret = vblk_vhost_channel_read(&session->backend, &reason);
 
-		if (ret > 0) {
-			/* Only CONFIG_CHANGE_MSG is ever sent, and without a wish for an answer. */
-			vblk_vhost_channel_next(&session->backend);
-			continue;
-		}
-		if (ret < 0)
-			vblk_vhost_session_close_backend(session);
-		return ret;
-	}
-	return 1;
+	/* Only CONFIG_CHANGE_MSG is ever sent, and without a wish for an answer. */
+	if (ret > 0)
+		vblk_vhost_channel_next(&session->backend);
+	else if (ret < 0)
+		vblk_vhost_session_close_backend(session);
+	return ret < 0 ? ret : 0;
 }
 
 void vblk_vhost_session_announce(struct vblk_vhost_session *session)

@@ -10,8 +10,10 @@
  * memory is unmapped, and the next one finds the export as new.
  *
  * Belongs to one thread, which never reads or writes the disk and never touches guest memory. It
- * waits for the workers of rings that have to stop, each for the stop timeout at most. Descriptors
- * that may hang do not come this far (foreign_fd.h).
+ * waits for the workers of rings that have to stop, for the stop timeout at most for all that stop
+ * together. So an export that is to hold up no other has a thread of its own (thread.h). What other
+ * threads may do with an export is said at the members and in ring.h. Descriptors that may hang do
+ * not come this far (foreign_fd.h).
  */
 #ifndef VBLK_VHOST_SESSION_H
 #define VBLK_VHOST_SESSION_H
@@ -39,7 +41,11 @@ struct vblk_vhost_export {
 	 */
 	void (*backend_closing)(void *context, int fd);
 	void *backend_context;
-	bool paused;
+	/*
+	 * When all workers have to have stopped, whatever the stop timeout says. UINT64_MAX until
+	 * another thread says that the export ends.
+	 */
+	_Atomic uint64_t deadline_ns;
 	uint16_t queues;
 	struct vblk_vhost_ring ring[VBLK_VHOST_QUEUES_MAX];
 };
@@ -68,6 +74,22 @@ struct vblk_vhost_answer {
 	int fd; /* sent and closed; -1: none */
 };
 
+/*
+ * Makes an export of zeros into one of `backing`, of which it takes a reference, with no account
+ * yet. Returns 0, or as vblk_disk_create, or -EINVAL for the queues (1 to 16; 0: 1). To be closed
+ * in any case.
+ */
+VBLK_MUST_USE int vblk_vhost_export_open(struct vblk_vhost_export *export,
+					 const struct vblk_device_options *options, uint16_t queues,
+					 struct vblk_backing *backing);
+void vblk_vhost_export_close(struct vblk_vhost_export *export);
+
+/*
+ * Lets go of what workers that were given up, and have ended since, have left behind. Returns
+ * whether any have ended since the last call.
+ */
+bool vblk_vhost_export_collect(struct vblk_vhost_export *export);
+
 /* Takes over a connected socket. Returns 0, -ENOMEM or -EMFILE; the socket is closed then. */
 VBLK_MUST_USE int vblk_vhost_session_open(struct vblk_vhost_session *session,
 					  struct vblk_vhost_export *export, int fd);
@@ -84,20 +106,16 @@ void vblk_vhost_session_close(struct vblk_vhost_session *session);
 void vblk_vhost_session_leave(struct vblk_vhost_session *session);
 
 /*
- * Serves what has arrived, at most `most` messages. Returns 1 if there may be more; 0 if not;
- * -ECONNRESET if the front end has gone; another negative errno, which was logged, if the
- * connection has to end.
+ * Serves a message, if all of one has arrived. Returns 0; -ECONNRESET if the front end has gone;
+ * another negative errno, which was logged, if the connection has to end.
  */
-VBLK_MUST_USE int vblk_vhost_session_serve(struct vblk_vhost_session *session, unsigned most);
+VBLK_MUST_USE int vblk_vhost_session_serve(struct vblk_vhost_session *session);
 
-/* The front end's answers on the back-end channel, which nobody waits for. As above. */
+/* The same of the front end's answers on the back-end channel, which nobody waits for. */
 VBLK_MUST_USE int vblk_vhost_session_serve_backend(struct vblk_vhost_session *session);
 
 /* Tells the driver that the configuration space has changed, if the front end can be told. */
 void vblk_vhost_session_announce(struct vblk_vhost_session *session);
-
-/* Lets go of what workers that were given up, and have ended since, have left behind. */
-void vblk_vhost_export_collect(struct vblk_vhost_export *export);
 
 /* Starts the rings that waited for such an end, if they are still to be served. */
 void vblk_vhost_session_go_on(struct vblk_vhost_session *session);

@@ -376,9 +376,14 @@ static int vhost_set_throttle(struct guest *guest, const struct vblk_throttle *t
 
 static int vhost_resize(struct guest *guest, uint64_t capacity_bytes, uint32_t flags)
 {
+	struct front_host *host = &guest->vhost->host;
+	int ret;
+
 	if (flags & ~VBLK_RESIZE_SHRINK)
 		return -EINVAL; /* there are no flags, so no unknown ones */
-	return vblk_vhost_server_resize(guest->vhost->host.server, capacity_bytes, flags != 0);
+	ret = vblk_vhost_server_resize(host->server, capacity_bytes, flags != 0);
+	front_host_serve(host);
+	return ret;
 }
 
 static void vhost_run(struct guest *guest)

@@ -98,8 +98,23 @@ void front_host_start(struct front_host *host, const struct vblk_vhost_server_op
 	assert_int_equal(vblk_vhost_server_create(&own, backing, fd, &host->server), 0);
 }
 
+void front_host_run(struct front_host *host)
+{
+	assert_int_equal(vblk_vhost_thread_start(&host->thread, host->server), 0);
+	host->has_thread = true;
+}
+
+void front_host_end(struct front_host *host)
+{
+	vblk_vhost_server_ask_to_end(host->server);
+	assert_int_equal(vblk_vhost_thread_join(&host->thread), 0);
+	host->has_thread = false;
+}
+
 void front_host_stop(struct front_host *host)
 {
+	if (host->has_thread)
+		front_host_end(host);
 	vblk_vhost_server_destroy(host->server);
 	vblk_backing_unref(host->backing);
 	pthread_mutex_destroy(&host->log_lock);
@@ -109,6 +124,8 @@ void front_host_serve(struct front_host *host)
 {
 	struct pollfd pfd = { .fd = vblk_vhost_server_fd(host->server), .events = POLLIN };
 
+	if (host->has_thread)
+		return;
 	for (unsigned turns = 0; poll(&pfd, 1, 0) > 0; turns++) {
 		/* What is readable and stays so would keep a real server busy for ever. */
 		assert_true(turns < 10000);
@@ -193,8 +210,17 @@ void front_close(struct front *front)
 	close(front->memory_fd);
 }
 
-bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
-		    const void *payload, size_t size, const int *fds, unsigned fd_count)
+/* Without a thread of its own the server has said all that it will say. */
+static void await_server(struct front *front)
+{
+	struct pollfd pfd = { .fd = front->fd, .events = POLLIN };
+
+	if (front->host && front->host->has_thread)
+		assert_int_equal(poll(&pfd, 1, WAIT_LIMIT_MS), 1);
+}
+
+static bool post(struct front *front, const struct vblk_vhost_header *header, const void *payload,
+		 size_t size, const int *fds, unsigned fd_count)
 {
 	union {
 		struct cmsghdr align;
@@ -217,7 +243,19 @@ bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
 		c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
 	}
-	if (sendmsg(front->fd, &message, MSG_NOSIGNAL) != (ssize_t)(sizeof(*header) + size))
+	return sendmsg(front->fd, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof(*header) + size);
+}
+
+void front_post(struct front *front, const struct vblk_vhost_header *header, const void *payload,
+		size_t size)
+{
+	assert_true(post(front, header, payload, size, NULL, 0));
+}
+
+bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
+		    const void *payload, size_t size, const int *fds, unsigned fd_count)
+{
+	if (!post(front, header, payload, size, fds, fd_count))
 		return false;
 	front_host_serve(front->host);
 	return true;
@@ -246,6 +284,7 @@ size_t front_receive(struct front *front, struct vblk_vhost_header *header, void
 	struct cmsghdr *c;
 
 	*fd = -1;
+	await_server(front);
 	assert_int_equal(recvmsg(front->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC),
 			 sizeof(*header));
 	c = CMSG_FIRSTHDR(&message);
@@ -262,7 +301,10 @@ size_t front_receive(struct front *front, struct vblk_vhost_header *header, void
 bool front_is_cut_off(struct front *front)
 {
 	uint8_t byte;
-	ssize_t got = recv(front->fd, &byte, 1, MSG_DONTWAIT);
+	ssize_t got;
+
+	await_server(front);
+	got = recv(front->fd, &byte, 1, MSG_DONTWAIT);
 
 	return got == 0 || (got < 0 && errno == ECONNRESET);
 }

@@ -6,7 +6,8 @@
  * Server and front end share the test's thread. A message is sent, the server is made to serve what
  * has arrived, and then the answer is there or it never comes. Only requests are served by others,
  * the workers; front_wait_used sleeps on the call descriptor. Whatever cannot be done fails the
- * test.
+ * test. A server that was given a thread of its own (front_host_run) serves there, and what it
+ * answers is waited for, at most 10 s.
  *
  * Guest memory is one region: FRONT_SIZE bytes at FRONT_GUEST, which the front end calls
  * FRONT_USER. Ring `q` has its parts at q * 0x8000. Request `slot` of a ring uses the descriptors
@@ -24,6 +25,7 @@
 #include <vblk/backing.h>
 
 #include "vhost/server.h"
+#include "vhost/thread.h"
 
 #define FRONT_SIZE  0x100000u
 #define FRONT_GUEST 0x40000000ull
@@ -41,6 +43,8 @@
 /* The other side: a server on a listening socket without a name in the file system. */
 struct front_host {
 	struct vblk_vhost_server *server;
+	struct vblk_vhost_thread thread;
+	bool has_thread;
 	struct vblk_backing *backing;
 	struct sockaddr_un address;
 	socklen_t address_length;
@@ -77,7 +81,11 @@ void front_host_start(struct front_host *host, const struct vblk_vhost_server_op
 		      struct vblk_backing *backing);
 void front_host_stop(struct front_host *host);
 
-/* Serves until there is nothing left to do. */
+/* From now on it is served by a thread of its own, until front_host_end. */
+void front_host_run(struct front_host *host);
+void front_host_end(struct front_host *host);
+
+/* Serves until there is nothing left to do. Somebody else does, if it has a thread. */
 void front_host_serve(struct front_host *host);
 
 bool front_host_logged(struct front_host *host, const char *text);
@@ -105,6 +113,10 @@ void front_send(struct front *front, const struct vblk_vhost_header *header, con
 /* The same where the connection may have ended: false if it has. */
 bool front_try_send(struct front *front, const struct vblk_vhost_header *header,
 		    const void *payload, size_t size, const int *fds, unsigned fd_count);
+
+/* Sent, and nobody is made to serve. */
+void front_post(struct front *front, const struct vblk_vhost_header *header, const void *payload,
+		size_t size);
 
 /* The answer that is there: its payload's size, and in *fd what came along (-1: nothing). */
 size_t front_receive(struct front *front, struct vblk_vhost_header *header, void *payload,

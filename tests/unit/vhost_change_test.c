@@ -323,6 +323,7 @@ static void test_front_end_is_told_of_another_size(void **state)
 			 -ERANGE);
 	assert_int_equal(recv(fd, &header, sizeof(header), MSG_DONTWAIT), -1);
 	assert_int_equal(vblk_vhost_server_resize(scene.host.server, DISK_SIZE / 2, true), 0);
+	front_host_serve(&scene.host);
 	assert_int_equal(recv(fd, &header, sizeof(header), MSG_DONTWAIT), sizeof(header));
 	assert_int_equal(header.request, VBLK_VHOST_BACKEND_CONFIG_CHANGE_MSG);
 	assert_int_equal(header.flags, VBLK_VHOST_VERSION);
@@ -350,6 +351,7 @@ static void test_replaced_back_end_channel_is_watched_no_longer(void **state)
 	assert_int_equal(write(one[0], "x", 1), 1);
 	front_host_serve(&scene.host);
 	assert_int_equal(vblk_vhost_server_resize(scene.host.server, DISK_SIZE / 2, true), 0);
+	front_host_serve(&scene.host);
 	assert_int_equal(recv(one[0], &(char){ 0 }, 1, MSG_DONTWAIT), -1);
 	close(other);
 	front_host_serve(&scene.host);

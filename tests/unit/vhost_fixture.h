@@ -26,9 +26,8 @@ struct scene {
 	struct front_host host;
 	struct front front;
 	size_t fds;
-	uint64_t now_ns;  /* the disk's clock, which stands */
-	uint64_t step_ns; /* or goes on whenever it is read */
-	int lost;	  /* what worker_lost said */
+	uint64_t now_ns; /* the disk's clock, which stands */
+	int lost;	 /* what worker_lost said */
 };
 
 static size_t own_threads;
@@ -42,11 +41,7 @@ static inline int setup_group(void **state)
 
 static inline uint64_t read_clock(void *context)
 {
-	struct scene *scene = context;
-
-	if (scene->step_ns > 0)
-		scene->now_ns += scene->step_ns;
-	return scene->now_ns;
+	return ((const struct scene *)context)->now_ns;
 }
 
 static inline void note_loss(void *context, int error)
@@ -70,7 +65,6 @@ static inline struct front *begin_on(struct scene *scene, unsigned queues, uint3
 
 	scene->fds = process_fds();
 	scene->now_ns = 1;
-	scene->step_ns = 0;
 	scene->lost = 0;
 	front_host_start(&scene->host, &options, disk);
 	front_open(&scene->front, &scene->host);

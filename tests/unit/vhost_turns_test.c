@@ -110,34 +110,22 @@ static void test_front_end_at_peace_keeps_its_place(void **state)
 	end(&scene);
 }
 
-static unsigned answers_after_one_turn(struct scene *scene, unsigned messages)
-{
-	const struct vblk_vhost_header header = { VBLK_VHOST_GET_FEATURES, VBLK_VHOST_VERSION, 0 };
-	struct front *f = &scene->front;
-	uint8_t answers[4096];
-	ssize_t got;
-
-	for (unsigned i = 0; i < messages; i++)
-		assert_int_equal(write(f->fd, &header, sizeof(header)), sizeof(header));
-	vblk_vhost_server_serve(scene->host.server);
-	got = recv(f->fd, answers, sizeof(answers), MSG_DONTWAIT);
-	front_host_serve(&scene->host);
-	while (recv(f->fd, answers, sizeof(answers), MSG_DONTWAIT) > 0)
-		;
-	return got < 0 ? 0 : (unsigned)((size_t)got / (sizeof(header) + sizeof(uint64_t)));
-}
-
+/* However much it says at once: what else happens is looked at between any two messages. */
 static void test_flood_of_messages_lets_others_have_their_turn(void **state)
 {
+	const struct vblk_vhost_header header = { VBLK_VHOST_GET_FEATURES, VBLK_VHOST_VERSION, 0 };
+	uint8_t answer[sizeof(header) + sizeof(uint64_t)];
 	struct scene scene;
+	struct front *f = begin(&scene, 1);
 
 	(void)state;
-	begin(&scene, 1);
-	assert_int_equal(answers_after_one_turn(&scene, 10), 10);
-	assert_int_equal(answers_after_one_turn(&scene, 100), 64);
-	/* Each of them takes long. */
-	scene.step_ns = 1000000;
-	assert_int_equal(answers_after_one_turn(&scene, 10), 1);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(write(f->fd, &header, sizeof(header)), sizeof(header));
+	for (unsigned i = 0; i < 10; i++) {
+		vblk_vhost_server_serve(scene.host.server);
+		assert_int_equal(recv(f->fd, answer, sizeof(answer), MSG_DONTWAIT), sizeof(answer));
+		assert_int_equal(recv(f->fd, answer, sizeof(answer), MSG_DONTWAIT), -1);
+	}
 	end(&scene);
 }
 
