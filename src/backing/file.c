@@ -285,10 +285,21 @@ static bool is_in_memory(int fd)
 	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+/*
+ * A disk that is read is no file that somebody has looked at: its time of access stays, where we
+ * may ask for that (open(2) wants the owner), and no read has to see to it.
+ */
+static int open_without_atime(const char *path, int flags)
+{
+	int fd = open(path, flags | O_NOATIME);
+
+	return fd < 0 && errno == EPERM ? open(path, flags) : fd;
+}
+
 /* What was opened at the path, if it is the file of `fd`; else -ESTALE. Closes it then. */
 static int open_the_same(const char *path, int flags, const struct stat *wanted)
 {
-	int fd = open(path, flags);
+	int fd = open_without_atime(path, flags);
 	struct stat st;
 
 	if (fd < 0)
@@ -304,7 +315,7 @@ int vblk_file_open_to_read(int fd)
 	const int status = fcntl(fd, F_GETFL);
 	char path[32];
 	struct stat st;
-	int flags, again;
+	int flags;
 
 	if (status < 0 || fstat(fd, &st) < 0)
 		return -errno;
@@ -312,9 +323,7 @@ int vblk_file_open_to_read(int fd)
 	if (is_in_memory(fd))
 		flags |= O_NONBLOCK;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	/* Only a file's owner, and who could become that, may leave its times alone. */
-	again = open_the_same(path, flags | O_NOATIME, &st);
-	return again == -EPERM ? open_the_same(path, flags, &st) : again;
+	return open_the_same(path, flags, &st);
 }
 
 /* The context of a backing on `fd`, which is closed if it cannot be made. */
@@ -385,17 +394,6 @@ static int clear_nonblock(int fd)
 	if (status < 0 || fcntl(fd, F_SETFL, status & ~O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
-}
-
-/*
- * A disk that is read is no file that somebody has looked at: its time of access stays, where we
- * may ask for that (open(2) wants the owner), and no read has to see to it.
- */
-static int open_without_atime(const char *path, int flags)
-{
-	int fd = open(path, flags | O_NOATIME);
-
-	return fd < 0 && errno == EPERM ? open(path, flags) : fd;
 }
 
 int vblk_backing_open_file(const char *path, uint32_t flags, struct vblk_backing **backing)
