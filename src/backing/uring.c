@@ -288,11 +288,9 @@ static int make(struct vblk_backing *backing, unsigned entries, struct vblk_aio 
 	uring->base.fd = uring->ring.ring.ring_fd;
 	uring->backing = backing;
 	uring->unsent_end = &uring->unsent;
-	while (uring->ring.stages && uring->stages < VBLK_RING_STAGES) {
-		uring->stage[uring->stages] =
-			uring->ring.stages + uring->stages * VBLK_RING_STAGE_BYTES;
-		uring->stages++;
-	}
+	for (uint8_t *stage = uring->ring.stages; stage && uring->stages < VBLK_RING_STAGES;
+	     stage += VBLK_RING_STAGE_BYTES)
+		uring->stage[uring->stages++] = stage;
 	*aio = &uring->base;
 	return 0;
 }
