@@ -52,6 +52,14 @@ static ssize_t read_now(int fd, void *data, size_t size)
 	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 }
 
+/* The next best: who reads it between the two makes us wait. */
+static uint64_t clear_if_readable(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) > 0 ? vblk_eventfd_clear(fd) : 0;
+}
+
 uint64_t vblk_eventfd_clear_foreign(int fd)
 {
 	uint64_t count = 0;
@@ -59,7 +67,7 @@ uint64_t vblk_eventfd_clear_foreign(int fd)
 	while (read_now(fd, &count, sizeof(count)) < 0) {
 		/* A host that has no such reads for any eventfd. */
 		if (errno == EOPNOTSUPP)
-			return vblk_eventfd_clear(fd);
+			return clear_if_readable(fd);
 		if (errno != EINTR)
 			return 0;
 	}
@@ -100,12 +108,11 @@ void vblk_eventfd_make_room(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
 	int flags = fcntl(fd, F_GETFL);
-	uint64_t count = 0;
 
 	if (flags >= 0 && !(flags & O_NONBLOCK))
 		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	if (poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLOUT))
 		return;
 	if (shutdown(fd, SHUT_RDWR) < 0 && errno == ENOTSOCK)
-		(void)!read_now(fd, &count, sizeof(count));
+		(void)vblk_eventfd_clear_foreign(fd);
 }

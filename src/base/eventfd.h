@@ -23,7 +23,11 @@ VBLK_MUST_USE int vblk_eventfd_signal(int fd);
 /* Sets the counter to 0 and returns what it was. */
 uint64_t vblk_eventfd_clear(int fd);
 
-/* The same, for one of somebody else's that vblk_eventfd_check was content with. Never waits. */
+/*
+ * The same, for one of somebody else's that vblk_eventfd_check was content with. Never waits, but
+ * on a host that cannot read an eventfd without (Linux before 5.8, and emulators): there, who reads
+ * it at the same moment can make it wait.
+ */
 uint64_t vblk_eventfd_clear_foreign(int fd);
 
 /*

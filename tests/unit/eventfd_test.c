@@ -6,8 +6,10 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -15,6 +17,22 @@
 #include "base/eventfd.h"
 
 #define MOST (UINT64_MAX - 1)
+
+static bool is_old; /* the host, which cannot read an eventfd without waiting */
+
+ssize_t old_or_real(int fd, const struct iovec *iov, int count, off_t offset,
+		    int flags) __asm__("__wrap_preadv64v2");
+ssize_t real_preadv2(int fd, const struct iovec *iov, int count, off_t offset,
+		     int flags) __asm__("__real_preadv64v2");
+
+/* The library's calls come by here (tests/unit/meson.build). */
+ssize_t old_or_real(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+	if (!is_old)
+		return real_preadv2(fd, iov, count, offset, flags);
+	errno = EOPNOTSUPP;
+	return -1;
+}
 
 static int blocking(void)
 {
@@ -119,6 +137,41 @@ static void test_full_socket_is_shut_down(void **state)
 	close(pair[1]);
 }
 
+static void test_old_host_clears_what_can_be_read_and_does_not_wait(void **state)
+{
+	int fd = blocking();
+
+	(void)state;
+	is_old = true;
+	assert_int_equal(vblk_eventfd_clear_foreign(fd), 0);
+	put(fd, 3);
+	assert_int_equal(vblk_eventfd_clear_foreign(fd), 3);
+	put(fd, MOST);
+	vblk_eventfd_make_room(fd);
+	assert_int_equal(vblk_eventfd_signal(fd), 0);
+	assert_int_equal(vblk_eventfd_clear(fd), 1);
+	is_old = false;
+	close(fd);
+}
+
+/* It cannot tell an eventfd from others of no type, and takes them all. */
+static void test_old_host_is_content_with_what_has_no_type(void **state)
+{
+	int fd = blocking();
+	int other = inotify_init1(IN_CLOEXEC);
+
+	(void)state;
+#ifndef EMULATED /* there every host is old */
+	assert_int_equal(vblk_eventfd_check(other), -EINVAL);
+#endif
+	is_old = true;
+	assert_int_equal(vblk_eventfd_check(fd), 0);
+	assert_int_equal(vblk_eventfd_check(other), 0);
+	is_old = false;
+	close(other);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -128,6 +181,8 @@ int main(void)
 		cmocka_unit_test(test_room_is_made_where_there_is_none),
 		cmocka_unit_test(test_what_has_room_keeps_what_it_has),
 		cmocka_unit_test(test_full_socket_is_shut_down),
+		cmocka_unit_test(test_old_host_clears_what_can_be_read_and_does_not_wait),
+		cmocka_unit_test(test_old_host_is_content_with_what_has_no_type),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
