@@ -351,8 +351,11 @@ touch_one(const struct shared *shared, unsigned page)
 	return shared->at[page * PAGE];
 }
 
-/* What was known of a range at the time that zeros were put in the place of a page of it. */
-static struct {
+/*
+ * What was known of a range at the time that zeros were put in the place of a page of it. Volatile,
+ * because a signal handler says it, behind what looks like a load.
+ */
+static volatile struct {
 	int range;
 	unsigned failures; /* before */
 	unsigned replaced;

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -132,7 +133,7 @@ static void test_worker_that_ends_after_all_is_not_called_abandoned(void **state
 	/* The timeout passes; then the worker ends while its lease is looked at. */
 	guest_set_status(&g, 0);
 	assert_true(atomic_load(&gate.open));
-	assert_string_equal(g.log, "");
+	assert_null(strstr(g.log, "abandoned"));
 	assert_int_equal(lost, 0);
 	assert_false(g.device->dead);
 	guest_destroy(&g);
