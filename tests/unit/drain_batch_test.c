@@ -6,6 +6,7 @@
 #include "bare_drain.h"
 #include "disk.h"
 #include "expect.h"
+#include "late_aio.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 struct rig {
 	struct bare_drain bare;
 	uint64_t takes_ns;
+	uint64_t tick_ns; /* what a look at the clock takes */
 	unsigned clock_reads;
 };
 
@@ -36,6 +38,7 @@ static uint64_t read_clock(void *context)
 	struct rig *rig = context;
 
 	rig->clock_reads++;
+	rig->bare.guest.now_ns += rig->tick_ns;
 	return rig->bare.guest.now_ns;
 }
 
@@ -124,6 +127,26 @@ static void test_clock_is_read_once_for_each_chain(void **state)
 	stop(&rig);
 }
 
+/*
+ * Somebody else makes the calls: requests that are only handed over take time too, while the first
+ * sixteen are answered and wait for their interrupt.
+ */
+static void test_launches_behind_an_answer_are_timed(void **state)
+{
+	struct late_aio *late;
+	struct rig rig;
+
+	(void)state;
+	start(&rig, BATCH_NS, 0, 2 * VBLK_AIR_BATCH);
+	vblk_air_destroy(rig.bare.drain.config.air);
+	late = late_aio_create(rig.bare.guest.backing);
+	rig.bare.drain.config.air = late_aio_air(late);
+	rig.tick_ns = BATCH_NS / 2;
+	bare_drain_run(&rig.bare, VBLK_DRAIN_MORE);
+	assert_in_range(rig.bare.drain.queue.next_avail, VBLK_AIR_BATCH + 1, VBLK_AIR_BATCH + 4);
+	stop(&rig);
+}
+
 /* Nobody waits for an interrupt while there is nothing to tell. */
 static void test_dropped_chains_do_not_start_the_time(void **state)
 {
@@ -201,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_overdue_batch_that_is_the_last_is_done),
 		cmocka_unit_test(test_batch_without_a_bound_takes_its_time),
 		cmocka_unit_test(test_clock_is_read_once_for_each_chain),
+		cmocka_unit_test(test_launches_behind_an_answer_are_timed),
 		cmocka_unit_test(test_dropped_chains_do_not_start_the_time),
 		cmocka_unit_test(test_a_bound_leaves_nothing_behind_that_was_in_flight),
 	};

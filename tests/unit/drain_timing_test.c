@@ -10,10 +10,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/le.h"
 #include "metrics/metrics.h"
 
 #define DISK_SIZE 8192u
@@ -91,6 +93,33 @@ static void phases_follow_one_another(void **state)
 	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
 	look(rig);
 	expect(&rig->detail.depth, 1, 3, 3);
+	stop(rig);
+}
+
+/* The size of a change is that of its ranges, not of the list that names them. */
+static void ranges_have_the_size_of_what_they_change(void **state)
+{
+	const struct guest_desc desc[] = { { GUEST_HEADER, 16, 0 },
+					   { GUEST_DATA, 32, 0 },
+					   { GUEST_STATUS, 1, VRING_DESC_F_WRITE } };
+	struct rig *rig = start(NULL, 100);
+	struct guest *guest = &rig->bare.guest;
+
+	(void)state;
+	rig->bare.drain.config.rules.write_zeroes = true;
+	guest_put_header(guest, GUEST_HEADER, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t *range = guest_at(guest, GUEST_DATA + 16u * i);
+
+		memset(range, 0, 16);
+		vblk_le64_put(range, 4u * i);
+		vblk_le32_put(range + 8, 1 + i);
+	}
+	guest_offer(guest, guest_chain(guest, desc, 3));
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+	look(rig);
+	expect(&rig->detail.request_bytes[VBLK_OP_WRITE_ZEROES], 1, 3 * SECTOR, 3 * SECTOR);
+	expect(&rig->detail.latency[VBLK_OP_WRITE_ZEROES][VBLK_PHASE_SERVED], 1, 200, 200);
 	stop(rig);
 }
 
@@ -228,6 +257,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(phases_follow_one_another),
+		cmocka_unit_test(ranges_have_the_size_of_what_they_change),
 		cmocka_unit_test(a_wait_for_tokens_is_one_from_the_first_refusal),
 		cmocka_unit_test(a_wait_that_ends_with_nothing_is_forgotten),
 		cmocka_unit_test(refused_requests_are_not_served_and_failed_ones_are),

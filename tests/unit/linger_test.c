@@ -5,6 +5,7 @@
  */
 #include "bare_drain.h"
 #include "disk.h"
+#include "late_aio.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,6 +150,32 @@ static void test_yields(void **state)
 	bare_drain_destroy(&rig.bare);
 }
 
+/* What lands would wake a worker that sleeps; one that looks at the ring does not see it. */
+static void test_does_not_look_while_requests_are_airborne(void **state)
+{
+	struct late_aio *late;
+	unsigned without;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, 0);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	without = rig.looks;
+	bare_drain_destroy(&rig.bare);
+	begin(&rig, 0);
+	vblk_air_destroy(rig.bare.drain.config.air);
+	late = late_aio_create(rig.bare.guest.backing);
+	rig.bare.drain.config.air = late_aio_air(late);
+	late->hold = true;
+	guest_request_at(&rig.bare.guest, 0, VIRTIO_BLK_T_FLUSH, 0, 0);
+	bare_drain_run(&rig.bare, VBLK_DRAIN_DONE);
+	assert_int_equal(late->under_way_count, 1);
+	assert_true(rig.looks < without / 2);
+	late->hold = false;
+	vblk_drain_settle(&rig.bare.drain);
+	bare_drain_destroy(&rig.bare);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_gives_up_in_time),
 		cmocka_unit_test(test_a_clock_that_stands_still),
 		cmocka_unit_test(test_yields),
+		cmocka_unit_test(test_does_not_look_while_requests_are_airborne),
 	};
 
 	return cmocka_run_group_tests_name("linger", tests, NULL, NULL);

@@ -357,6 +357,73 @@ static void zeros_are_written_where_they_cannot_be_made(void **state)
 	io_rig_counters(rig, .write_zeroes_completed = 1, .bytes_zeroed = 2047 * SECTOR);
 }
 
+/* What cannot be done for one range may be done for the next: it is asked each time. */
+static void each_range_is_asked_for_anew(void **state)
+{
+	const struct vblk_faulty_rule rule = {
+		VBLK_FAULTY_WRITE_ZEROES, VBLK_FAULTY_ERROR, EOPNOTSUPP, 2, 2, 0
+	};
+	static const uint32_t zeros[][2] = { { 1, 4 }, { 8, 16 }, { 20, 21 }, { 30, 32 } };
+	struct io_rig *rig = *state;
+
+	io_rig_faults(rig, &rule, 1);
+	io_rig_request(rig, ZEROES, 0);
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(zeros); i++)
+		add_range(rig, zeros[i][0], zeros[i][1] - zeros[i][0], false);
+	io_rig_expect(rig, VIRTIO_BLK_S_OK, 1);
+	expect_zeros(rig, zeros, VBLK_ARRAY_SIZE(zeros));
+	assert_int_equal(vblk_faulty_calls(rig->faulty, VBLK_FAULTY_WRITE_ZEROES), 4);
+	assert_int_equal(vblk_faulty_calls(rig->faulty, VBLK_FAULTY_PWRITEV), 2);
+}
+
+/* Notes the flags that it is given, and does nothing. */
+struct flags {
+	uint32_t of[4];
+	unsigned count;
+};
+
+static ssize_t move_nothing(void *context, const struct iovec *iov, int count, uint64_t offset)
+{
+	(void)context;
+	(void)iov;
+	(void)count;
+	(void)offset;
+	return 0;
+}
+
+static int note_flags(void *context, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	struct flags *seen = context;
+
+	(void)offset;
+	(void)bytes;
+	assert_in_range(seen->count, 0, VBLK_ARRAY_SIZE(seen->of) - 1);
+	seen->of[seen->count++] = flags;
+	return 0;
+}
+
+static void each_range_says_whether_it_may_be_given_back(void **state)
+{
+	static const struct vblk_backing_ops ops = { .preadv = move_nothing,
+						     .pwritev = move_nothing,
+						     .write_zeroes = note_flags };
+	const struct vblk_backing_info info = { .size_bytes = SIZE };
+	struct flags seen = { .count = 0 };
+	struct io_rig *rig = *state;
+
+	vblk_backing_unref(rig->disk.backing);
+	assert_int_equal(vblk_backing_create(&ops, &seen, &info, &rig->disk.backing), 0);
+	io_rig_request(rig, ZEROES, 0);
+	add_range(rig, 0, 1, false);
+	add_range(rig, 1, 1, true);
+	add_range(rig, 2, 1, false);
+	io_rig_expect(rig, VIRTIO_BLK_S_OK, 1);
+	assert_int_equal(seen.count, 3);
+	assert_int_equal(seen.of[0], 0);
+	assert_int_equal(seen.of[1], VBLK_ZEROES_UNMAP);
+	assert_int_equal(seen.of[2], 0);
+}
+
 /* It was a hint. */
 static void a_discard_that_cannot_be_done_has_succeeded(void **state)
 {
@@ -434,6 +501,27 @@ static void a_range_may_be_interrupted(void **state)
 	io_rig_expect(rig, VIRTIO_BLK_S_OK, 1);
 }
 
+/* So may the write that takes its place; and once more is an error. */
+static void zeros_that_are_written_may_be_interrupted(void **state)
+{
+	static const uint32_t zeros[][2] = { { 0, 8 } };
+	struct io_rig *rig = *state;
+
+	for (uint32_t count = 16; count <= 17; count++) {
+		const struct vblk_faulty_rule rules[] = {
+			{ VBLK_FAULTY_WRITE_ZEROES, VBLK_FAULTY_ERROR, EOPNOTSUPP, 0, 0, 0 },
+			{ VBLK_FAULTY_PWRITEV, VBLK_FAULTY_ERROR, EINTR, 1, 1, count },
+		};
+
+		io_rig_faults(rig, rules, 2);
+		io_rig_request(rig, ZEROES, 0);
+		add_range(rig, 0, 8, false);
+		io_rig_expect(rig, count == 16 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR, 1);
+		assert_int_equal(vblk_faulty_calls(rig->faulty, VBLK_FAULTY_PWRITEV), 17);
+		expect_zeros(rig, zeros, 1);
+	}
+}
+
 /* Rules: D-STABLE. */
 static void ranges_are_stable_for_a_driver_that_cannot_flush(void **state)
 {
@@ -487,9 +575,12 @@ int main(void)
 		DISK_TEST(a_discard_is_carried_out),
 		DISK_TEST(a_range_past_the_end_changes_nothing),
 		DISK_TEST(zeros_are_written_where_they_cannot_be_made),
+		DISK_TEST(each_range_is_asked_for_anew),
+		DISK_TEST(each_range_says_whether_it_may_be_given_back),
 		DISK_TEST(a_discard_that_cannot_be_done_has_succeeded),
 		DISK_TEST(ranges_whose_disk_fails),
 		DISK_TEST(a_range_may_be_interrupted),
+		DISK_TEST(zeros_that_are_written_may_be_interrupted),
 		DISK_TEST(ranges_are_stable_for_a_driver_that_cannot_flush),
 		DISK_TEST(a_revoked_lease_ends_it),
 	};
