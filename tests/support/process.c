@@ -63,36 +63,41 @@ static bool read_line(const char *tid, const char *file, char *line, int size)
 }
 
 /* The kernel says "running", or the number of the system call that a thread is blocked in. */
-static bool is_in_epoll(const char *tid)
+static long blocked_in(const char *tid)
 {
 	char line[256];
 	long number;
 
 	if (!read_line(tid, "syscall", line, sizeof(line)) || sscanf(line, "%ld", &number) != 1)
-		return false;
-#ifdef SYS_epoll_wait
-	if (number == SYS_epoll_wait)
-		return true;
-#endif
-	return number == SYS_epoll_pwait;
+		return -1;
+	return number;
 }
 
-bool process_thread_waits(const char *name)
+bool process_thread_is_in(const char *name, long number)
 {
 	DIR *tasks = opendir("/proc/self/task");
 	const struct dirent *task;
 	char line[64];
-	bool waits = false;
+	bool is_in = false;
 
 	assert_non_null(tasks);
-	while (!waits && (task = readdir(tasks))) {
+	while (!is_in && (task = readdir(tasks))) {
 		if (!read_line(task->d_name, "comm", line, sizeof(line)))
 			continue;
 		line[strcspn(line, "\n")] = '\0';
-		waits = strcmp(line, name) == 0 && is_in_epoll(task->d_name);
+		is_in = strcmp(line, name) == 0 && blocked_in(task->d_name) == number;
 	}
 	closedir(tasks);
-	return waits;
+	return is_in;
+}
+
+bool process_thread_waits(const char *name)
+{
+#ifdef SYS_epoll_wait
+	if (process_thread_is_in(name, SYS_epoll_wait))
+		return true;
+#endif
+	return process_thread_is_in(name, SYS_epoll_pwait);
 }
 
 bool process_wait(bool (*is_true)(void *context), void *context)

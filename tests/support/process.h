@@ -21,6 +21,9 @@ bool process_wait_threads(size_t count);
 /* Whether the thread of that name sleeps in epoll, with nothing to do. */
 bool process_thread_waits(const char *name);
 
+/* Whether it sleeps in this system call (SYS_futex). Not under an emulator: it has other calls. */
+bool process_thread_is_in(const char *name, long number);
+
 /* Waits until `is_true` says so, looking again and again; false after 10 s. */
 bool process_wait(bool (*is_true)(void *context), void *context);
 

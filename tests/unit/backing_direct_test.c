@@ -8,19 +8,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "backing/backing.h"
 #include "backing/direct.h"
 #include "base/checked.h"
 
 #define BLOCK	  4096u
-#define FILE_SIZE (64u * BLOCK)
+#define FILE_SIZE (128u * BLOCK)
 
 struct rig {
 	char path[64];
@@ -90,7 +94,19 @@ static const struct place places[] = {
 	{ 512, BLOCK, 2 * BLOCK },
 	{ 5, 0, FILE_SIZE - BLOCK },
 	{ 0, FILE_SIZE - 512, 512 },
+	{ 0, 0, 512 },			   /* in two vectors: neither is as long as a sector */
+	{ 1, 512, FILE_SIZE / 2 + BLOCK }, /* more than the buffer takes at once */
 };
+
+/* Where a short result leaves off: at the end of a block, so that only the first is in part. */
+static void go_on(uint8_t **at, uint64_t *offset, size_t *length, ssize_t n)
+{
+	assert_true(n > 0 && (size_t)n <= *length);
+	*at += n;
+	*offset += (uint64_t)n;
+	*length -= (size_t)n;
+	assert_true(*length == 0 || *offset % BLOCK == 0);
+}
 
 /* Goes on after short results, as requests do. */
 static void read_all(struct rig *rig, uint8_t *to, size_t length, uint64_t offset)
@@ -100,10 +116,7 @@ static void read_all(struct rig *rig, uint8_t *to, size_t length, uint64_t offse
 					{ to + length / 2, length - length / 2 } };
 		ssize_t n = vblk_direct_preadv(rig->direct, iov, 2, offset);
 
-		assert_true(n > 0 && (size_t)n <= length);
-		to += n;
-		offset += (uint64_t)n;
-		length -= (size_t)n;
+		go_on(&to, &offset, &length, n);
 	}
 }
 
@@ -129,10 +142,7 @@ static void write_all(struct rig *rig, uint8_t *from, size_t length, uint64_t of
 					{ from + length / 2, length - length / 2 } };
 		ssize_t n = vblk_direct_pwritev(rig->direct, iov, 2, offset);
 
-		assert_true(n > 0 && (size_t)n <= length);
-		from += n;
-		offset += (uint64_t)n;
-		length -= (size_t)n;
+		go_on(&from, &offset, &length, n);
 	}
 }
 
@@ -174,6 +184,64 @@ static void test_a_short_file_does_not_grow(void **state)
 	assert_int_equal(lseek(rig->fd, 0, SEEK_END), BLOCK + 1536);
 }
 
+/* What lies between the old end and a write behind it is a hole, and reads as one. */
+static void test_what_is_skipped_behind_the_end_are_zeros(void **state)
+{
+	struct rig *rig = rig_of(state);
+	struct iovec iov = { rig->bytes, 512 };
+
+	assert_int_equal(ftruncate(rig->fd, BLOCK + 512), 0);
+	memset(rig->bytes, 0x55, BLOCK);
+	assert_int_equal(vblk_direct_pwritev(rig->direct, &iov, 1, BLOCK + 2048), 512);
+	assert_int_equal(lseek(rig->fd, 0, SEEK_END), BLOCK + 2560);
+	assert_int_equal(pread(rig->fd, rig->bytes, BLOCK, BLOCK), 2560);
+	assert_memory_equal(rig->bytes, rig->content + BLOCK, 512);
+	for (size_t i = 512; i < 2560; i++)
+		assert_int_equal(rig->bytes[i], i < 2048 ? 0 : 0x55);
+}
+
+static atomic_bool has_written;
+
+static void *write_a_block(void *context)
+{
+	struct rig *rig = context;
+	struct iovec iov = { rig->bytes, BLOCK };
+
+	(void)!vblk_direct_pwritev(rig->direct, &iov, 1, 0);
+	atomic_store(&has_written, true);
+	return NULL;
+}
+
+static bool writer_waits_or_is_done(void *context)
+{
+	(void)context;
+	return atomic_load(&has_written) || process_thread_is_in("writer", SYS_futex);
+}
+
+/* Who changes a block in part reads it first, and must not find what is about to change. */
+static void test_a_block_in_part_is_beside_nobody(void **state)
+{
+	struct rig *rig = rig_of(state);
+	pthread_t writer;
+
+#ifdef EMULATED /* it has numbers of its own for what threads wait in */
+	skip();
+#endif
+	atomic_store(&has_written, false);
+	vblk_direct_begin(rig->direct, 512, 512);
+	assert_int_equal(pthread_create(&writer, NULL, write_a_block, rig), 0);
+	assert_int_equal(pthread_setname_np(writer, "writer"), 0);
+	assert_true(process_wait(writer_waits_or_is_done, NULL));
+	assert_false(atomic_load(&has_written));
+	vblk_direct_end(rig->direct);
+	pthread_join(writer, NULL);
+	assert_true(atomic_load(&has_written));
+	/* Whole ones are beside each other. */
+	vblk_direct_begin(rig->direct, 0, BLOCK);
+	(void)write_a_block(rig);
+	vblk_direct_end(rig->direct);
+}
+
 static void test_the_end_of_the_file(void **state)
 {
 	struct rig *rig = rig_of(state);
@@ -199,6 +267,8 @@ static void test_what_others_may_do(void **state)
 	assert_false(vblk_direct_is_free(rig->direct, &call));
 	assert_int_equal(vblk_direct_create(rig->fd, &sectors, &small), 0);
 	assert_true(vblk_direct_is_free(small, &call));
+	good.iov_len = 256;
+	assert_false(vblk_direct_is_free(small, &call));
 	call.iov = &bad;
 	assert_false(vblk_direct_is_free(small, &call));
 	call.op = VBLK_CALL_SYNC;
@@ -232,6 +302,25 @@ static void test_opens_with_the_flag_only(void **state)
 	vblk_backing_unref(backing);
 }
 
+/* What the file's operations make of it, and what of that others may do. */
+static void test_an_open_file_moves_any_sector(void **state)
+{
+	struct rig *rig = rig_of(state);
+	struct iovec vec = { rig->bytes, BLOCK };
+	struct vblk_call read = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = BLOCK };
+	struct vblk_backing *backing;
+
+	assert_int_equal(vblk_backing_open_file(rig->path, VBLK_FILE_DIRECT, &backing), 0);
+	disk_fill(backing, 3 * 512, 0x99, 5 * 512);
+	assert_true(disk_is_filled(backing, 3 * 512, 0x99, 5 * 512));
+	memset(rig->content + 3 * 512, 0x99, 5 * 512);
+	expect_content(rig);
+	assert_true(vblk_backing_async_fd(backing, &read) >= 0);
+	vec.iov_base = rig->bytes + 1;
+	assert_int_equal(vblk_backing_async_fd(backing, &read), -1);
+	vblk_backing_unref(backing);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -240,10 +329,13 @@ int main(void)
 		TEST(test_D_BLKSIZE_reads_from_anywhere_to_anywhere),
 		TEST(test_D_BLKSIZE_writes_change_what_they_name),
 		TEST(test_a_short_file_does_not_grow),
+		TEST(test_what_is_skipped_behind_the_end_are_zeros),
+		TEST(test_a_block_in_part_is_beside_nobody),
 		TEST(test_the_end_of_the_file),
 		TEST(test_what_others_may_do),
 		TEST(test_asks_for_what_the_host_wants),
 		TEST(test_opens_with_the_flag_only),
+		TEST(test_an_open_file_moves_any_sector),
 	};
 
 	return cmocka_run_group_tests_name("backing_direct", tests, NULL, NULL);

@@ -106,6 +106,33 @@ static void test_new_limits_do_not_wait_for_the_timer_of_the_old_ones(void **sta
 	guest_destroy(&g);
 }
 
+static bool have_been_answered(void *context)
+{
+	return guest_used_idx(context) == 2;
+}
+
+/*
+ * One waits for tokens, and the timer that would bring them never fires: those before it are
+ * answered as soon as the disk is done with them.
+ */
+static void test_what_lands_is_answered_while_the_next_waits_for_tokens(void **state)
+{
+	const struct guest_options options = { .device.throttle = { .iops = 1, .iops_burst = 2 } };
+	struct guest g;
+
+	(void)state;
+	atomic_store(&timers_set, 0);
+	guest_create(&g, &options, disk_create(DISK_SIZE, 0xab));
+	guest_start(&g);
+	for (unsigned i = 0; i < 3; i++)
+		guest_request_at(&g, i, VIRTIO_BLK_T_FLUSH, 0, 0);
+	guest_kick(&g);
+	assert_true(process_wait(is_asleep, &g));
+	assert_true(process_wait(have_been_answered, &g));
+	assert_int_equal(guest_metrics(&g).throttled_now, 1);
+	guest_destroy(&g);
+}
+
 static void note_loss(void *context, int error)
 {
 	*(int *)context = error;
@@ -143,6 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new_limits_do_not_wait_for_the_timer_of_the_old_ones),
+		cmocka_unit_test(test_what_lands_is_answered_while_the_next_waits_for_tokens),
 		cmocka_unit_test(test_worker_that_ends_after_all_is_not_called_abandoned),
 	};
 
