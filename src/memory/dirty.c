@@ -5,11 +5,8 @@
 static void mark_page(const struct vblk_dirty_log *log, uint64_t page)
 {
 	uint8_t bit = (uint8_t)(1u << page % 8);
-	uint8_t *byte;
+	uint8_t *byte = log->bits + page / 8;
 
-	if (page / 8 >= log->bytes)
-		return;
-	byte = log->bits + page / 8;
 	/*
 	 * The page's bytes are stored before the bit is looked at: a bit that is found set may be
 	 * one that the front end is about to take away, and it copies the page after that.

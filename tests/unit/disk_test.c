@@ -11,6 +11,7 @@
 
 #include <vblk/backing.h>
 
+#include "base/checked.h"
 #include "metrics/metrics.h"
 
 #define SECTOR VBLK_SECTOR_SIZE
@@ -98,6 +99,37 @@ static void test_a_new_disk_is_what_was_asked_for(void **state)
 	vblk_throttle_group_get(disk->throttle, &limits);
 	assert_int_equal(limits.iops, 5);
 	vblk_disk_unref(disk);
+}
+
+static void test_how_long_to_look_has_a_bound(void **state)
+{
+	static const struct {
+		uint32_t poll_us;
+		uint64_t poll_ns;
+		int ret;
+	} cases[] = {
+		{ 0, VBLK_POLL_US_DEFAULT * 1000ull, 0 },
+		{ 1, 1000, 0 },
+		{ VBLK_POLL_US_MAX, VBLK_POLL_US_MAX * 1000ull, 0 },
+		{ VBLK_POLL_US_MAX + 1, 0, -EINVAL },
+		{ VBLK_POLL_NEVER - 1, 0, -EINVAL },
+		{ VBLK_POLL_NEVER, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(cases); i++) {
+		const struct vblk_device_options options = { .poll_us = cases[i].poll_us };
+		struct watched watched;
+		struct vblk_backing *backing = watch(&watched, 8 * SECTOR);
+		struct vblk_disk *disk = NULL;
+
+		assert_int_equal(vblk_disk_create(&options, backing, &disk), cases[i].ret);
+		if (disk)
+			assert_int_equal(disk->poll_ns, cases[i].poll_ns);
+		vblk_disk_unref(disk);
+		vblk_backing_unref(backing);
+		assert_int_equal(watched.closed, 1);
+	}
 }
 
 static void test_the_last_reference_closes_the_backing(void **state)
@@ -242,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_new_disk_is_what_was_asked_for),
+		cmocka_unit_test(test_how_long_to_look_has_a_bound),
 		cmocka_unit_test(test_the_last_reference_closes_the_backing),
 		cmocka_unit_test(test_counters_and_limits_outlive_the_disk),
 		cmocka_unit_test(test_a_disk_that_is_not_made_leaves_nothing),

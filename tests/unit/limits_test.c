@@ -148,6 +148,20 @@ static void test_limit_taken_away_and_put_back_starts_full(void **state)
 	assert_false(vblk_bucket_consume(&bucket, 1, 0));
 }
 
+/* Or the time that it has stepped back would be paid for twice. Rules: T-4 */
+static void test_a_change_when_the_clock_has_stepped_back(void **state)
+{
+	struct vblk_bucket bucket;
+
+	(void)state;
+	vblk_bucket_init(&bucket, 10, 10, 9 * VBLK_NSEC_PER_SEC);
+	assert_true(vblk_bucket_consume(&bucket, 10, 10 * VBLK_NSEC_PER_SEC));
+	vblk_bucket_change(&bucket, 20, 20, 9 * VBLK_NSEC_PER_SEC);
+	assert_false(vblk_bucket_can_consume(&bucket, 1, 10 * VBLK_NSEC_PER_SEC));
+	assert_true(vblk_bucket_can_consume(&bucket, 1,
+					    10 * VBLK_NSEC_PER_SEC + VBLK_NSEC_PER_SEC / 20));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_change_keeps_level_and_debt),
 		cmocka_unit_test(test_change_keeps_the_fraction),
 		cmocka_unit_test(test_limit_taken_away_and_put_back_starts_full),
+		cmocka_unit_test(test_a_change_when_the_clock_has_stepped_back),
 	};
 
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);

@@ -409,6 +409,33 @@ static void test_copy_does_not_wrap_to_address_0(void **state)
 	ram_destroy(&ram);
 }
 
+static bool has_failed(void *context)
+{
+	return *(bool *)context;
+}
+
+/* What failed before there was a guard counts too; and without new failures nobody is asked. */
+static void test_guard_is_asked_at_first_and_after_failures(void **state)
+{
+	bool failed = true;
+	const struct vblk_memory_guard guard = { has_failed, &failed };
+	struct vblk_memory *memory = empty_map();
+	struct vblk_memory_view view;
+
+	(void)state;
+	vblk_memory_view_init(&view, memory);
+	assert_false(vblk_memory_view_has_failed(&view));
+	vblk_memory_view_set_guard(&view, &guard);
+	assert_true(vblk_memory_view_has_failed(&view));
+	failed = false;
+	assert_false(vblk_memory_view_has_failed(&view));
+	failed = true; /* not by the flags' own rules */
+	assert_false(vblk_memory_view_has_failed(&view));
+	atomic_fetch_add(&vblk_sigbus_failure_count, 1);
+	assert_true(vblk_memory_view_has_failed(&view));
+	vblk_memory_unref(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_copy_with_a_hole_does_the_part_before_it),
 		cmocka_unit_test(test_copy_of_nothing_needs_no_memory),
 		cmocka_unit_test(test_copy_does_not_wrap_to_address_0),
+		cmocka_unit_test(test_guard_is_asked_at_first_and_after_failures),
 	};
 
 	return cmocka_run_group_tests_name("memory", tests, NULL, NULL);

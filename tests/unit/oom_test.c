@@ -133,7 +133,7 @@ static void test_D_CREATE_device_inline(void **state)
 /* A map of several regions, whose list grows. */
 static int make_memory(void **thing)
 {
-	static uint8_t block[4096];
+	static _Alignas(VBLK_MEMORY_ALIGN) uint8_t block[4096];
 	struct vblk_memory *memory = NULL;
 	int ret = vblk_memory_create(NULL, NULL, &memory);
 
