@@ -241,6 +241,29 @@ boot_qemu-microvm() {
 		-M microvm,memory-backend=memory -global virtio-mmio.force-legacy=false
 }
 
+libvirt_check() {
+	qemu_check || return
+	command -v virsh >/dev/null || guest_because "'virsh' is missing (Debian has it in \
+libvirt-clients, and libvirt-daemon-driver-qemu is needed too)" || return
+	[[ -n $(find /usr/lib*/ -path '*/libvirt/connection-driver/libvirt_driver_qemu.so' \
+		-print -quit 2>/dev/null) ]] ||
+		guest_because "libvirt's driver for QEMU is missing (Debian has it in \
+libvirt-daemon-driver-qemu)"
+}
+
+# The domain that docs/vhost-user.md shows, with what is ours in the place of what it names.
+boot_libvirt() {
+	local dir=$1 line=$2
+
+	qemu_prepare || return
+	sed -n "/^<domain/,/^<\/domain>/p" "$root/docs/vhost-user.md" |
+		sed -e "s|/run/vblk/a.sock|$backend_socket|" -e "s|/boot/vmlinuz|$qemu_kernel/vmlinuz|" \
+			-e "s|/boot/initrd|$qemu_initrd|" \
+			-e "s|</cmdline>| tsc=unstable tsc_early_khz=2000000 mitigations=off $line&|" \
+			>"$dir/domain.xml"
+	vhost_run "$dir" "$root/tests/vhost/virsh-guest" "$dir/libvirt" "$dir/domain.xml"
+}
+
 # vhost_run DIR COMMAND...: guest_run with a limit, and what is left of the command's words.
 vhost_run() {
 	local dir=$1 status=0
