@@ -120,8 +120,7 @@ static int wait_until(const struct cmd_sampler *sampler, int signal_fd, uint64_t
 {
 	struct pollfd fds[] = {
 		{ .fd = signal_fd, .events = POLLIN },
-		{ .fd = sampler ? cmd_sampler_fd(sampler) : -1,
-		  .events = sampler ? cmd_sampler_events(sampler) : 0 },
+		{ .fd = -1 },
 	};
 	const uint64_t now_ns = vblk_clock_now(NULL);
 	const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
@@ -129,8 +128,13 @@ static int wait_until(const struct cmd_sampler *sampler, int signal_fd, uint64_t
 		.tv_sec = (time_t)(left_ns / VBLK_NSEC_PER_SEC),
 		.tv_nsec = (long)(left_ns % VBLK_NSEC_PER_SEC),
 	};
-	const int ready = ppoll(fds, 2, &left, NULL);
+	int ready;
 
+	if (sampler) {
+		fds[1].fd = cmd_sampler_fd(sampler);
+		fds[1].events = cmd_sampler_events(sampler);
+	}
+	ready = ppoll(fds, 2, &left, NULL);
 	if (ready > 0 && fds[0].revents)
 		return -EINTR;
 	return ready == 0 ? -ETIMEDOUT : 0;

@@ -134,7 +134,9 @@ int cmd_sampler_fd(const struct cmd_sampler *sampler)
 
 short cmd_sampler_events(const struct cmd_sampler *sampler)
 {
-	return sampler->call ? cmd_detail_call_events(sampler->call) : 0;
+	if (!sampler->call)
+		return 0;
+	return cmd_detail_call_events(sampler->call);
 }
 
 #endif

@@ -243,7 +243,7 @@ int vblk_control_call_step(struct vblk_control_call *call, json_t **result, char
 
 short vblk_control_call_events(const struct vblk_control_call *call)
 {
-	return call->sent < call->posted ? POLLIN | POLLOUT : POLLIN;
+	return (short)(call->sent < call->posted ? POLLIN | POLLOUT : POLLIN);
 }
 
 static int timed_out(const struct vblk_control_call *call, const struct message *message)
