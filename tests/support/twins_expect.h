@@ -14,8 +14,10 @@ enum side {
 	SESSION,
 };
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): `guest` is a name that is declared here. */
 #define for_each_twin(guest, twins) \
 	for (struct guest *guest = (twins)->g; guest < (twins)->g + TWINS_SIDES; guest++)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 void twins_expect_same_number(const struct twins *twins, const char *what, uint64_t registers,
 			      uint64_t session);

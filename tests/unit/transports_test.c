@@ -77,9 +77,13 @@ static void test_a_driver_cannot_tell_the_front_ends_apart(void **state)
 	(void)state;
 	for (unsigned program = 0; program < PROGRAMS; program++) {
 		struct twins twins = { .program = program };
+		uint8_t kind, left_out;
 
 		random_state = program;
-		twins_create(&twins, (uint8_t)below(8), (uint8_t)(random_u64() & random_u64()));
+		kind = (uint8_t)below(8);
+		left_out = (uint8_t)random_u64();
+		left_out &= (uint8_t)random_u64();
+		twins_create(&twins, kind, left_out);
 		for (unsigned i = 0; i < STEPS; i++) {
 			uint8_t record[TWINS_RECORD];
 
