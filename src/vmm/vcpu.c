@@ -281,7 +281,6 @@ void vmm_vcpu_join(struct vmm_vcpu *vcpu)
 			until.tv_nsec -= 1000000000L;
 			until.tv_sec++;
 		}
-	} while (pthread_clockjoin_np(vcpu->thread, NULL, CLOCK_MONOTONIC, &until) ==
-		 ETIMEDOUT);
+	} while (pthread_clockjoin_np(vcpu->thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
 	vcpu->started = false;
 }
