@@ -81,6 +81,19 @@ static int take_option(void *context, int id, const char *value)
 	return CMD_OK;
 }
 
+/* A flag is told by its place, and --help by the one behind them. */
+static void list_options(const struct cmd_image_syntax *syntax, struct option *options)
+{
+	int id = 0;
+
+	for (; syntax->flags[id].name; id++) {
+		assert(id < (int)CMD_IMAGE_FLAGS_MAX);
+		options[id] = (struct option){ syntax->flags[id].name, no_argument, NULL,
+					       CMD_OPTION_FIRST + id };
+	}
+	options[id] = (struct option){ "help", no_argument, NULL, CMD_OPTION_FIRST + id };
+}
+
 int cmd_image_options(const struct cmd_image_syntax *syntax, int argc, char **argv,
 		      char ***operands, int *count)
 {
@@ -88,14 +101,9 @@ int cmd_image_options(const struct cmd_image_syntax *syntax, int argc, char **ar
 	struct parse parse = { .syntax = syntax };
 	const struct cmd_options all = { syntax->name, long_options, take_option, &parse,
 					 &parse.help };
-	int first, status, id = 0;
+	int first, status;
 
-	for (; syntax->flags[id].name; id++) {
-		assert(id < (int)CMD_IMAGE_FLAGS_MAX);
-		long_options[id] = (struct option){ syntax->flags[id].name, no_argument, NULL,
-						    CMD_OPTION_FIRST + id };
-	}
-	long_options[id] = (struct option){ "help", no_argument, NULL, CMD_OPTION_FIRST + id };
+	list_options(syntax, long_options);
 	*operands = NULL;
 	*count = 0;
 	status = cmd_options_take(&all, argc, argv, &first);
