@@ -3,71 +3,18 @@
  * What a front end changes while rings run: guest memory, the log of written pages, the
  * configuration space and the channel on which it is told of another one.
  */
-#include "disk.h"
-#include "process.h"
-#include "vhost_front.h"
+#include "vhost_fixture.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/eventfd.h"
 #include "base/le.h"
 
-#define DISK_SIZE 0x40000u
-#define FILL	  0xab
-#define SECTOR	  VBLK_SECTOR_SIZE
-#define PAGE	  4096u
-
-struct scene {
-	struct front_host host;
-	struct front front;
-	size_t fds;
-	size_t threads;
-};
-
-static size_t own_threads;
-
-static int setup_group(void **state)
-{
-	(void)state;
-	own_threads = process_own_threads();
-	return 0;
-}
-
-static struct front *begin(struct scene *scene, unsigned queues)
-{
-	const struct vblk_vhost_server_options options = { .queues = (uint16_t)queues };
-
-	scene->fds = process_fds();
-	front_host_start(&scene->host, &options, disk_create(DISK_SIZE, FILL));
-	front_open(&scene->front, &scene->host);
-	return &scene->front;
-}
-
-static struct front *begin_started(struct scene *scene, unsigned queues)
-{
-	struct front *f = begin(scene, queues);
-
-	front_start(f, queues);
-	return f;
-}
-
-/* Everything is released: threads, descriptors. */
-static void end(struct scene *scene)
-{
-	front_close(&scene->front);
-	front_host_stop(&scene->host);
-	assert_true(process_wait_threads(own_threads));
-	assert_int_equal(process_fds(), scene->fds);
-	assert_int_equal(front_count_mappings("memfd:"), 0);
-}
+#define PAGE 4096u
 
 /* ---- memory ---- */
 

@@ -87,12 +87,22 @@ static inline struct front *begin(struct scene *scene, unsigned queues)
 	return begin_on(scene, queues, PATIENT_MS, disk_create(DISK_SIZE, FILL));
 }
 
+static inline struct front *begin_started(struct scene *scene, unsigned queues)
+{
+	struct front *f = begin(scene, queues);
+
+	front_start(f, queues);
+	return f;
+}
+
+/* Everything is released: threads, descriptors, mappings. */
 static inline void end(struct scene *scene)
 {
 	front_close(&scene->front);
 	front_host_stop(&scene->host);
 	assert_true(process_wait_threads(own_threads));
 	assert_int_equal(process_fds(), scene->fds);
+	assert_int_equal(front_count_mappings("memfd:"), 0);
 }
 
 #endif
