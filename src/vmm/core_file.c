@@ -312,24 +312,38 @@ struct writer {
 };
 
 /*
- * Keeps the disk at it, a stretch behind: left to the end, all of the writing would be one call
- * that nobody can call off, behind a progress that says that all is done. What fails here fails
- * again, with a reason, in fsync().
+ * Asks the disk to write a part of the file, or waits until it has. What it could not write is told
+ * here or nowhere: an error that this call has given fsync() does not give again. That there is no
+ * such call on this host, or that a signal came, is not of the disk.
  */
-static void push(struct writer *writer, uint64_t written)
+static int sync_part(const struct writer *writer, uint64_t start, uint64_t end, unsigned int flags)
 {
-	if (written - writer->begun < PUSH_SIZE)
-		return;
-	(void)sync_file_range(writer->fd, (off_t)writer->begun, (off_t)(written - writer->begun),
-			      SYNC_FILE_RANGE_WRITE);
 	/* No length at all would mean the whole file. */
-	if (writer->begun > writer->ended)
-		(void)sync_file_range(writer->fd, (off_t)writer->ended,
-				      (off_t)(writer->begun - writer->ended),
-				      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-					      SYNC_FILE_RANGE_WAIT_AFTER);
+	if (start == end ||
+	    sync_file_range(writer->fd, (off_t)start, (off_t)(end - start), flags) == 0 ||
+	    errno == ENOSYS || errno == EINTR)
+		return 0;
+	return -errno;
+}
+
+/*
+ * Keeps the disk at it, a stretch behind: left to the end, all of the writing would be one call
+ * that nobody can call off, behind a progress that says that all is done.
+ */
+static int push(struct writer *writer, uint64_t written)
+{
+	int ret;
+
+	if (written - writer->begun < PUSH_SIZE)
+		return 0;
+	ret = sync_part(writer, writer->begun, written, SYNC_FILE_RANGE_WRITE);
+	if (!ret)
+		ret = sync_part(writer, writer->ended, writer->begun,
+				SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+					SYNC_FILE_RANGE_WAIT_AFTER);
 	writer->ended = writer->begun;
 	writer->begun = written;
+	return ret;
 }
 
 static int write_piece(struct writer *writer, const uint8_t *data, uint64_t size, uint64_t offset)
@@ -358,22 +372,21 @@ static bool may_go_on(const struct writer *writer)
 
 static int write_region(struct writer *writer, const struct vmm_ram_region *region, uint64_t offset)
 {
-	for (uint64_t at = 0; at < region->bytes;) {
+	int ret = 0;
+
+	for (uint64_t at = 0; !ret && at < region->bytes;) {
 		uint64_t size = vblk_min_u64(region->bytes - at, PIECE_SIZE);
 
 		if (!may_go_on(writer))
 			return -ECANCELED;
-		if (vmm_touched_any(&writer->touched, region->host + at, size)) {
-			int ret = write_piece(writer, region->host + at, size, offset + at);
-
-			if (ret)
-				return ret;
-		}
+		if (vmm_touched_any(&writer->touched, region->host + at, size))
+			ret = write_piece(writer, region->host + at, size, offset + at);
 		at += size;
 		writer->done += size;
-		push(writer, offset + at);
+		if (!ret)
+			ret = push(writer, offset + at);
 	}
-	return 0;
+	return ret;
 }
 
 int vmm_core_write(int fd, const struct vmm_core *core, const struct vmm_core_watch *watch)

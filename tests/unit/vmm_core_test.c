@@ -342,6 +342,54 @@ static int write_watched(uint64_t mib, struct looker *looker)
 	return ret;
 }
 
+static int pushes;     /* calls so far */
+static int fails_at;   /* which one fails; 0: none */
+static int fails_with; /* its errno */
+
+int __real_sync_file_range(int fd, off_t offset, off_t length, unsigned int flags);
+int __wrap_sync_file_range(int fd, off_t offset, off_t length, unsigned int flags);
+
+int __wrap_sync_file_range(int fd, off_t offset, off_t length, unsigned int flags)
+{
+	assert_true(length > 0); /* none means the whole file */
+	if (++pushes != fails_at)
+		return __real_sync_file_range(fd, offset, length, flags);
+	errno = fails_with;
+	return -1;
+}
+
+static int write_failing(int at, int error)
+{
+	struct looker looker = { 0 };
+	int ret;
+
+	pushes = 0;
+	fails_at = at;
+	fails_with = error;
+	ret = write_watched(100, &looker);
+	fails_at = 0;
+	return ret;
+}
+
+/* An error that one call has told of is not told again by fsync(). */
+static void what_the_disk_could_not_write_is_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(write_failing(0, 0), 0);
+	assert_int_equal(pushes, 3 + 2);
+	for (int at = 1; at <= 3 + 2; at++) {
+		assert_int_equal(write_failing(at, EIO), -EIO);
+		assert_int_equal(pushes, at);
+	}
+}
+
+static void a_host_that_cannot_push_is_none(void **state)
+{
+	(void)state;
+	assert_int_equal(write_failing(1, ENOSYS), 0);
+	assert_int_equal(write_failing(2, EINTR), 0);
+}
+
 /* Told of each MiB, of the end, and while the disk is kept at it (each 32 MiB). */
 static void progress_is_told(void **state)
 {
@@ -378,6 +426,8 @@ int main(void)
 		TEST(looking_for_it_is_called_off),
 		TEST(zeros_are_holes),
 		TEST(a_file_that_must_not_grow_is_an_error),
+		TEST(what_the_disk_could_not_write_is_an_error),
+		TEST(a_host_that_cannot_push_is_none),
 		TEST(progress_is_told),
 		TEST(is_called_off_between_pieces),
 	};
