@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,9 @@
 #define COUNT_MAX    1000000000u
 #define INTERVAL_MIN (100 * VBLK_NSEC_PER_MSEC)
 #define INTERVAL_MAX (3600 * VBLK_NSEC_PER_SEC)
+
+/* Beside those that are waited for: the standard ones, and what libraries open for a moment. */
+#define DESCRIPTORS_SPARE 8u
 
 /* What is waited for: these, and then the sockets. */
 enum {
@@ -213,7 +217,7 @@ static void take_signal(struct top *top)
 		return;
 	if (info.ssi_signo != SIGWINCH) {
 		top->signal = (int)info.ssi_signo;
-	} else if (!top->batch) {
+	} else if (top->lines) {
 		top_screen_resize();
 		draw(top);
 	}
@@ -473,11 +477,35 @@ static int run(struct top *top)
 	return status == CMD_OK && top->signal ? CMD_SIGNAL + top->signal : status;
 }
 
+/*
+ * Has as many descriptors allowed as there may be at once, and poll(2) as many as it is given:
+ * otherwise it fails, whatever there is to be waited for.
+ */
+static int allow_descriptors(size_t count)
+{
+	const rlim_t need = FD_SOCKETS + count + DESCRIPTORS_SPARE;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+		return CMD_OK;
+	if (limit.rlim_max >= need) {
+		limit.rlim_cur = need;
+		if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+			return CMD_OK;
+	}
+	cmd_complain(NAME, "%zu sockets need %llu descriptors, and %llu are allowed (ulimit -n)",
+		     count, (unsigned long long)need, (unsigned long long)limit.rlim_max);
+	return CMD_FAILED;
+}
+
 /* The daemons have been named. */
 static int watch_daemons(struct top *top, char **paths, size_t count)
 {
-	int status = CMD_FAILED;
+	int status = allow_descriptors(count);
 
+	if (status)
+		return status;
+	status = CMD_FAILED;
 	top->model.sampler_count = count;
 	top->samplers = calloc(count, sizeof(*top->samplers));
 	top->fds = calloc(FD_SOCKETS + count, sizeof(*top->fds));
