@@ -30,15 +30,37 @@ void vblk_stopwatch_init(struct vblk_stopwatch *watch, const struct vblk_clock *
 	};
 }
 
-/* Measures the counter anew when that has gone on for long enough. */
+/* Nanoseconds in 2^32 ticks; 0 for what no processor counts. */
+static uint64_t rate_of(uint64_t ns, uint64_t ticks)
+{
+	return ticks < ns >> 8 || ticks > ns << 8 ? 0 : (ns << 32) / ticks;
+}
+
+/* But for what readings that are off by SPREAD_MAX make of it: a part in 64 is enough. */
+static bool agree(uint64_t rate, uint64_t other)
+{
+	const uint64_t apart = rate > other ? rate - other : other - rate;
+
+	return apart <= rate >> 6;
+}
+
+/*
+ * Measures the counter anew when that has gone on for long enough. One measurement says nothing: if
+ * the counter has jumped meanwhile, or we are on a processor that counts apart, it is far off.
+ */
 static void measure(struct vblk_stopwatch *watch, struct vblk_stopwatch_mark mark)
 {
 	const uint64_t ns = mark.ns - watch->from.ns, ticks = mark.ticks - watch->from.ticks;
 
 	if (watch->from.ns != 0 && ns < VBLK_STOPWATCH_MEASURE_NS)
 		return;
-	if (watch->from.ns != 0 && ns <= VBLK_STOPWATCH_MEASURE_MAX_NS && mark.ns >= watch->from.ns)
-		watch->rate = ticks < ns >> 8 || ticks > ns << 8 ? 0 : (ns << 32) / ticks;
+	if (watch->from.ns != 0 && ns <= VBLK_STOPWATCH_MEASURE_MAX_NS &&
+	    mark.ns >= watch->from.ns) {
+		const uint64_t rate = rate_of(ns, ticks);
+
+		watch->rate = agree(rate, watch->measured) ? rate : 0;
+		watch->measured = rate;
+	}
 	watch->from = mark;
 }
 

@@ -8,7 +8,8 @@
  * fence. It reads the clock
  *
  *     - when it has not done so for VBLK_STOPWATCH_SPAN_NS,
- *     - until it knows how fast the counter goes, which takes VBLK_STOPWATCH_MEASURE_NS,
+ *     - until it knows how fast the counter goes, for which it is measured twice, and anew when
+ *       that has changed,
  *     - when what the counter says makes no sense (we woke on a processor that counts apart),
  *     - always, where there is no counter to rely on, or the clock is not the kernel's.
  *
@@ -44,7 +45,8 @@ struct vblk_stopwatch {
 	bool counts;			 /* there is a counter to rely on */
 	uint64_t now_ns;		 /* what was told last */
 	uint64_t span;			 /* how many ticks the counter is relied on; 0: none */
-	uint64_t rate;			 /* nanoseconds in 2^32 ticks */
+	uint64_t rate;			 /* nanoseconds in 2^32 ticks; 0: not known */
+	uint64_t measured;		 /* the same by the last measurement alone */
 	struct vblk_stopwatch_mark read; /* when the clock was read last */
 	struct vblk_stopwatch_mark from; /* since when the counter is measured; ns 0: not yet */
 };

@@ -24,10 +24,11 @@ static struct vblk_stopwatch_mark at(uint64_t ns)
 /* A stopwatch that knows how fast the counter goes, read last at the moment returned. */
 static uint64_t measured(struct vblk_stopwatch *watch)
 {
-	const uint64_t from = 5000, to = from + MEASURE;
+	const uint64_t from = 5000, to = from + 2 * MEASURE;
 
 	*watch = (struct vblk_stopwatch){ .counts = true };
 	assert_int_equal(vblk_stopwatch_mark(watch, at(from), 0), from);
+	assert_int_equal(vblk_stopwatch_mark(watch, at(from + MEASURE), 0), from + MEASURE);
 	assert_int_equal(vblk_stopwatch_mark(watch, at(to), 0), to);
 	return to;
 }
@@ -54,7 +55,9 @@ static void test_clock_is_read_until_the_rate_is_known(void **state)
 	(void)vblk_stopwatch_mark(&watch, at(5000 + MEASURE - 1), 0);
 	expect_clock(&watch, (5000 + MEASURE) * RATE);
 	(void)vblk_stopwatch_mark(&watch, at(5000 + MEASURE), 0);
-	expect_ticks(&watch, 5000 + MEASURE + 7);
+	expect_clock(&watch, (5000 + MEASURE) * RATE);
+	(void)vblk_stopwatch_mark(&watch, at(5000 + 2 * MEASURE), 0);
+	expect_ticks(&watch, 5000 + 2 * MEASURE + 7);
 }
 
 static void test_counter_is_relied_on_for_a_span(void **state)
@@ -112,13 +115,44 @@ static void test_rate_follows_the_counter(void **state)
 {
 	struct vblk_stopwatch watch;
 	uint64_t read = measured(&watch);
-	struct vblk_stopwatch_mark slow = { read + MEASURE, (read + MEASURE) * RATE };
+	struct vblk_stopwatch_mark slow = at(read);
 
 	(void)state;
-	slow.ticks -= MEASURE; /* two ticks in a nanosecond, since the last */
-	(void)vblk_stopwatch_mark(&watch, slow, 0);
+	for (int i = 0; i < 2; i++) { /* two ticks in a nanosecond, since the last */
+		slow.ns += MEASURE;
+		slow.ticks += 2 * MEASURE;
+		(void)vblk_stopwatch_mark(&watch, slow, 0);
+	}
 	assert_true(vblk_stopwatch_by_ticks(&watch, slow.ticks + 2000));
 	assert_in_range(watch.now_ns, slow.ns + 999, slow.ns + 1000);
+}
+
+/*
+ * On another processor, or another machine, the counter may stand elsewhere: what it says of the
+ * time since the last measurement is as far off as the two are apart.
+ */
+static void test_jump_is_not_taken_for_a_rate(void **state)
+{
+	const uint64_t jump = 50 * MEASURE * RATE;
+	struct vblk_stopwatch watch;
+	struct vblk_stopwatch_mark mark;
+	uint64_t read = measured(&watch);
+
+	(void)state;
+	mark = at(read + MEASURE);
+	mark.ticks += jump;
+	(void)vblk_stopwatch_mark(&watch, mark, 0);
+	expect_clock(&watch, mark.ticks + RATE);
+	mark = at(read + 2 * MEASURE);
+	mark.ticks += jump;
+	(void)vblk_stopwatch_mark(&watch, mark, 0);
+	expect_clock(&watch, mark.ticks + RATE);
+	mark = at(read + 3 * MEASURE);
+	mark.ticks += jump;
+	(void)vblk_stopwatch_mark(&watch, mark, 0);
+	assert_true(vblk_stopwatch_by_ticks(&watch, mark.ticks + 7 * RATE));
+	assert_in_range(watch.now_ns, mark.ns + 6, mark.ns + 7);
+	expect_clock(&watch, mark.ticks + (SPAN + 1) * RATE);
 }
 
 /* Neither one that stands still, nor one that runs away, nor one that was not looked at for long.
@@ -192,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_counter_that_jumps_is_not_believed),
 		cmocka_unit_test(test_reading_that_took_long_is_no_mark),
 		cmocka_unit_test(test_rate_follows_the_counter),
+		cmocka_unit_test(test_jump_is_not_taken_for_a_rate),
 		cmocka_unit_test(test_absurd_rates_are_none),
 		cmocka_unit_test(test_clock_of_the_embedder_is_always_read),
 		cmocka_unit_test(test_machine_counter_goes_with_its_clock),
