@@ -22,6 +22,7 @@ struct row {
 	const struct cmd_sampler *sampler;
 	const struct cmd_sampler_disk *disk; /* NULL: gone, or silent */
 	uint64_t silence_ns;
+	size_t place; /* among those that no order tells apart */
 };
 
 void top_view_number(char text[16], double value)
@@ -255,14 +256,26 @@ static double key(const struct row *row, enum top_sort sort)
 	}
 }
 
-/* Whether a comes before b: the larger first, then by name; who is gone last. */
-static bool is_before(const struct row *a, const struct row *b, enum top_sort sort)
+/* The larger first, then by name; who is gone last; equal ones as they were given. */
+static int compare(const struct row *a, const struct row *b, enum top_sort sort)
 {
-	if (!a->disk || !b->disk)
-		return a->disk && !b->disk;
-	if (key(a, sort) > key(b, sort) || key(a, sort) < key(b, sort))
-		return key(a, sort) > key(b, sort);
-	return strcmp(a->disk->now.name, b->disk->now.name) < 0;
+	int by_name;
+
+	if (!a->disk != !b->disk)
+		return a->disk ? -1 : 1;
+	if (a->disk) {
+		if (key(a, sort) > key(b, sort) || key(a, sort) < key(b, sort))
+			return key(a, sort) > key(b, sort) ? -1 : 1;
+		by_name = strcmp(a->disk->now.name, b->disk->now.name);
+		if (by_name)
+			return by_name;
+	}
+	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+static int compare_for_sort(const void *a, const void *b, void *sort)
+{
+	return compare(a, b, *(const enum top_sort *)sort);
 }
 
 /* A daemon that is gone or silent has one row of its own; one without an answer yet has none. */
@@ -283,44 +296,25 @@ size_t top_view_row_count(const struct top_model *model)
 	return count;
 }
 
-static struct row row_at(const struct top_model *model, size_t i)
+/* All rows in their order; free it. NULL: out of memory. */
+static struct row *arrange(const struct top_model *model, size_t count)
 {
-	for (size_t n = 0; n < model->sampler_count; n++) {
+	struct row *rows = calloc(count + 1, sizeof(*rows));
+	enum top_sort sort = model->sort;
+	size_t filled = 0;
+
+	for (size_t n = 0; rows && n < model->sampler_count; n++) {
 		const struct cmd_sampler *sampler = &model->samplers[n];
 		const uint64_t silence_ns = cmd_sampler_silence_ns(sampler, model->now_ns);
-		const size_t rows = rows_of(sampler, silence_ns);
+		const bool is_gone = silence_ns || !sampler->count;
 
-		if (i < rows)
-			return (struct row){
-				sampler,
-				silence_ns || !sampler->count ? NULL : &sampler->disks[i],
-				silence_ns,
-			};
-		i -= rows;
+		for (size_t i = 0; i < rows_of(sampler, silence_ns); i++, filled++)
+			rows[filled] = (struct row){ sampler, is_gone ? NULL : &sampler->disks[i],
+						     silence_ns, filled };
 	}
-	return (struct row){ 0 };
-}
-
-/* The row that `rank` others come before. Disks are few; equal ones keep their order. */
-static struct row row_in_order(const struct top_model *model, size_t rank)
-{
-	const size_t count = top_view_row_count(model);
-
-	for (size_t i = 0; i < count; i++) {
-		const struct row row = row_at(model, i);
-		size_t before = 0;
-
-		for (size_t n = 0; n < count; n++) {
-			const struct row other = row_at(model, n);
-
-			if (is_before(&other, &row, model->sort) ||
-			    (n < i && !is_before(&row, &other, model->sort)))
-				before++;
-		}
-		if (before == rank)
-			return row;
-	}
-	return (struct row){ 0 };
+	if (rows)
+		qsort_r(rows, count, sizeof(*rows), compare_for_sort, &sort);
+	return rows;
 }
 
 /* --- The whole --- */
@@ -351,12 +345,31 @@ static void hint(struct top_line *line, const char *text)
 	snprintf(line->text, sizeof(line->text), "%s", text);
 }
 
+/* The header, and behind it `room` lines, of which there is at least one. */
+static void render_rows(const struct top_model *model, unsigned int width, struct top_line *lines,
+			unsigned int room)
+{
+	const size_t count = top_view_row_count(model);
+	struct row *rows = arrange(model, count);
+	unsigned int name_width, chosen = choose_columns(width, &name_width);
+
+	header(&lines[0], chosen, name_width);
+	for (unsigned int i = 0; rows && i < room && i < count; i++)
+		row_line(&lines[1 + i], &rows[i], chosen, name_width);
+	if (!rows) {
+		hint(&lines[1], "out of memory");
+	} else if (count > room) {
+		struct top_line *last = &lines[room];
+
+		last->style = TOP_HINT;
+		snprintf(last->text, sizeof(last->text), "... and %zu more", count - room + 1);
+	}
+	free(rows);
+}
+
 void top_view_render(const struct top_model *model, unsigned int width, unsigned int height,
 		     struct top_line *lines)
 {
-	const size_t count = top_view_row_count(model);
-	unsigned int name_width, chosen, room;
-
 	for (unsigned int i = 0; i < height; i++)
 		lines[i] = (struct top_line){ .style = TOP_PLAIN };
 	if (height == 0)
@@ -366,21 +379,8 @@ void top_view_render(const struct top_model *model, unsigned int width, unsigned
 		cut(&lines[0], width);
 		return;
 	}
-	chosen = choose_columns((unsigned int)vblk_min_u64(width, TOP_LINE_MAX), &name_width);
 	title(&lines[0], model);
-	header(&lines[1], chosen, name_width);
-	room = height - 3;
-	for (unsigned int i = 0; i < room && i < count; i++) {
-		const struct row row = row_in_order(model, i);
-
-		row_line(&lines[2 + i], &row, chosen, name_width);
-	}
-	if (count > room) {
-		struct top_line *last = &lines[2 + room - 1];
-
-		last->style = TOP_HINT;
-		snprintf(last->text, sizeof(last->text), "... and %zu more", count - room + 1);
-	}
+	render_rows(model, (unsigned int)vblk_min_u64(width, TOP_LINE_MAX), &lines[1], height - 3);
 	hint(&lines[height - 1], "q quit  p hold  s sort");
 	for (unsigned int i = 0; i < height; i++)
 		cut(&lines[i], width);
@@ -393,11 +393,15 @@ void top_view_header(struct top_line *line)
 
 void top_view_row(const struct top_model *model, size_t i, struct top_line *line)
 {
-	const struct row row = row_in_order(model, i);
+	const size_t count = top_view_row_count(model);
+	struct row *rows = arrange(model, count);
 
 	line->text[0] = '\0';
 	line->style = TOP_PLAIN;
-	if (row.sampler)
-		row_line(line, &row, EVERY_COLUMN, NAME_WIDTH + 8);
+	if (!rows)
+		hint(line, "out of memory");
+	else if (i < count)
+		row_line(line, &rows[i], EVERY_COLUMN, NAME_WIDTH + 8);
+	free(rows);
 	cut(line, TOP_LINE_MAX);
 }

@@ -179,6 +179,31 @@ static void a_daemon_that_is_gone_is_last_and_named(void **state)
 	assert_int_equal(rig->lines[4].style, TOP_ALARM);
 }
 
+/* Order is made once: row by row, so many would take minutes. */
+static void thousands_are_put_in_order_at_once(void **state)
+{
+	const size_t count = 10000;
+	struct rig *rig = *state;
+	struct cmd_sampler *samplers = calloc(count, sizeof(*samplers));
+
+	assert_non_null(samplers);
+	for (size_t i = 0; i < count; i++) {
+		samplers[i].path = i == count - 1 ? "/run/last.ctl" : "/run/a.ctl";
+		strcpy(samplers[i].why, "it is gone");
+	}
+	samplers[count - 2] = rig->samplers[0];
+	rig->model.samplers = samplers;
+	rig->model.sampler_count = count;
+	top_view_render(&rig->model, 80, HEIGHT_MAX, rig->lines);
+	assert_int_equal(strncmp(rig->lines[2].text, "alpha ", 6), 0);
+	assert_int_equal(strncmp(rig->lines[3].text, "beta ", 5), 0);
+	assert_string_equal(rig->lines[4].text, "/run/a.ctl gone: it is gone");
+	assert_string_equal(rig->lines[HEIGHT_MAX - 2].text, "... and 9941 more");
+	top_view_row(&rig->model, count, &rig->lines[0]);
+	assert_string_equal(rig->lines[0].text, "/run/last.ctl gone: it is gone");
+	free(samplers);
+}
+
 /* In the place of its disks, of which what is known is old, and until it has answered. */
 static void a_daemon_that_is_silent_says_since_when(void **state)
 {
@@ -280,6 +305,7 @@ int main(void)
 		TEST(disks_that_do_not_fit_are_counted),
 		TEST(disks_are_sorted),
 		TEST(a_daemon_that_is_gone_is_last_and_named),
+		TEST(thousands_are_put_in_order_at_once),
 		TEST(a_daemon_that_is_silent_says_since_when),
 		TEST(a_disk_that_was_just_found_has_no_rates),
 		TEST(lines_are_ascii),
