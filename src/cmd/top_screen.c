@@ -11,6 +11,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* How far apart the bytes of one key may come; ncurses would have a second, and all waits. */
+#define ESCAPE_MS 25
+
 /* Pairs are numbered by style, from 1 on. */
 static void prepare_colors(void)
 {
@@ -47,6 +50,7 @@ int top_screen_open(bool color)
 	noecho();
 	nodelay(stdscr, TRUE);
 	keypad(stdscr, TRUE);
+	set_escdelay(ESCAPE_MS);
 	curs_set(0);
 	if (color && has_colors())
 		prepare_colors();
