@@ -285,8 +285,9 @@ static char *folder_of(const char *path)
 }
 
 /*
- * In the sandbox no ring can be made, nor can the files be opened that they are for. One more than
- * there are queues: a worker that was given up brings its own back a moment after it has ended.
+ * In the sandbox no ring can be made, nor can the files be opened that they are for. As many as
+ * there are queues: a worker that was given up has brought its own back when its end is told, and
+ * until then its queue gets no other.
  */
 static bool prepare_rings(struct serve *serve)
 {
@@ -297,7 +298,7 @@ static bool prepare_rings(struct serve *serve)
 
 		if (spec->engine != CMD_DISK_URING)
 			continue;
-		vblk_air_prepare(serve->disks[i].backing, queues_of(serve, i) + 1u);
+		vblk_air_prepare(serve->disks[i].backing, queues_of(serve, i));
 		any = true;
 	}
 	return any;

@@ -60,9 +60,10 @@ void vblk_drain_destroy(struct vblk_drain *drain)
 	vblk_drain_clear_stall(drain);
 	vblk_throttle_leave(&drain->throttle);
 	vblk_timing_destroy(&drain->timing);
+	/* Who is told of the end may start another drain, which needs what this one gives back. */
+	vblk_air_destroy(drain->config.air);
 	if (drain->config.ended)
 		drain->config.ended(drain->config.ended_context, drain);
-	vblk_air_destroy(drain->config.air);
 	free(drain->adopted);
 	vblk_port_unref(drain->config.port);
 	vblk_memory_unref(drain->config.memory);
@@ -71,9 +72,9 @@ void vblk_drain_destroy(struct vblk_drain *drain)
 
 void vblk_drain_discard(const struct vblk_drain_config *config)
 {
+	vblk_air_destroy(config->air);
 	if (config->ended)
 		config->ended(config->ended_context, NULL);
-	vblk_air_destroy(config->air);
 }
 
 uint16_t vblk_drain_next_avail(const struct vblk_drain *drain)

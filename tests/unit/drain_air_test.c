@@ -492,6 +492,59 @@ static void test_settling_waits_for_all_and_tells_the_driver(void **state)
 	end(&rig);
 }
 
+/* Somebody who makes calls, who is gone at some point. */
+struct maker {
+	struct vblk_aio base;
+	bool gone;
+	unsigned told;	     /* how often the end was told ... */
+	bool gone_when_told; /* ... and whether it was the last that happened */
+};
+
+static void maker_goes(struct vblk_aio *aio)
+{
+	((struct maker *)aio)->gone = true;
+}
+
+static void note_end(void *context, const struct vblk_drain *drain)
+{
+	struct maker *maker = context;
+
+	(void)drain;
+	maker->told++;
+	maker->gone_when_told = maker->gone;
+}
+
+static void lend(struct maker *maker, struct vblk_drain_config *config)
+{
+	static const struct vblk_aio_ops ops = { .destroy = maker_goes };
+
+	*maker = (struct maker){ .base = { .ops = &ops, .fd = -1 } };
+	assert_int_equal(vblk_air_create(&maker->base, &config->air), 0);
+	config->ended = note_end;
+	config->ended_context = maker;
+}
+
+/* There may be no more of them than there are queues, and the next drain is started on the word. */
+static void test_who_makes_the_calls_is_given_back_before_the_end_is_told(void **state)
+{
+	struct vblk_drain_config config = { 0 };
+	struct maker maker;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig);
+	vblk_air_destroy(rig.bare.drain.config.air);
+	lend(&maker, &rig.bare.drain.config);
+	bare_drain_destroy(&rig.bare);
+	assert_int_equal(maker.told, 1);
+	assert_true(maker.gone_when_told);
+	/* Nor where it has not even come to a drain. */
+	lend(&maker, &config);
+	vblk_drain_discard(&config);
+	assert_int_equal(maker.told, 1);
+	assert_true(maker.gone_when_told);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -515,6 +568,7 @@ int main(void)
 		cmocka_unit_test(test_what_lands_after_the_lease_was_taken_is_not_published),
 		cmocka_unit_test(test_what_is_airborne_lands_while_the_next_waits_for_tokens),
 		cmocka_unit_test(test_settling_waits_for_all_and_tells_the_driver),
+		cmocka_unit_test(test_who_makes_the_calls_is_given_back_before_the_end_is_told),
 	};
 
 	return cmocka_run_group_tests_name("drain_air", tests, NULL, NULL);
