@@ -45,7 +45,7 @@ struct vblk_vhost_ring_life {
 	void *lost_context;
 
 	pthread_mutex_t lock; /* guards all below */
-	bool abandoned;	      /* its worker was given up while it ran */
+	bool abandoned;	      /* its worker was given up */
 	int event_fd;	      /* borrowed: written when one that was given up ends; -1: nobody's */
 
 	/* Set by the drain when it ends. */
@@ -65,6 +65,13 @@ static void life_unref(struct vblk_vhost_ring_life *life)
 	free(life);
 }
 
+/* Under the lock. An event that cannot be told is noticed with the next message. */
+static void tell_of_end(struct vblk_vhost_ring_life *life)
+{
+	if (life->ended && life->abandoned && life->event_fd >= 0)
+		(void)!vblk_eventfd_signal(life->event_fd);
+}
+
 static void drain_ended(void *context, const struct vblk_drain *drain)
 {
 	struct vblk_vhost_ring_life *life = context;
@@ -75,18 +82,20 @@ static void drain_ended(void *context, const struct vblk_drain *drain)
 		life->next_avail = vblk_drain_next_avail(drain);
 		life->poisoned = drain->poisoned;
 	}
-	/* An event that cannot be told is noticed with the next message. */
-	if (life->abandoned && life->event_fd >= 0)
-		(void)!vblk_eventfd_signal(life->event_fd);
+	tell_of_end(life);
 	pthread_mutex_unlock(&life->lock);
 	life_unref(life);
 }
 
-/* The worker is given up. It may end at the same time, and then there is nothing to wait for. */
+/*
+ * The worker is given up. It may have ended since that was decided, but by then somebody may have
+ * seen that it had not, and wait for the event.
+ */
 static void life_abandon(struct vblk_vhost_ring_life *life)
 {
 	pthread_mutex_lock(&life->lock);
-	life->abandoned = !life->ended;
+	life->abandoned = true;
+	tell_of_end(life);
 	pthread_mutex_unlock(&life->lock);
 	if (life->lost)
 		life->lost(life->lost_context, -ETIMEDOUT);

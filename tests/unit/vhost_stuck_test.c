@@ -291,6 +291,44 @@ static void test_what_a_worker_leaves_behind_goes_with_it(void **state)
 	end(&scene);
 }
 
+/* Said of a worker that was given up a moment ago: now it ends, before anything else happens. */
+static void end_worker_meanwhile(void *context, enum vblk_log_level level, const char *message,
+				 const struct vblk_log_field *fields, size_t count)
+{
+	struct scene *scene = context;
+
+	(void)level;
+	(void)fields;
+	(void)count;
+	if (!strstr(message, "did not stop in time and was abandoned"))
+		return;
+	vblk_faulty_release(scene->hanging);
+	assert_true(process_wait_threads(own_threads));
+}
+
+/* Who has looked in between, and found that the disk was not at rest, waits to be told. */
+static void test_worker_that_ends_while_it_is_given_up_is_an_event(void **state)
+{
+	struct scene scene;
+	struct front *f = begin_stuck(&scene, 1);
+	int parked;
+
+	(void)state;
+	assert_int_equal(vblk_eventfd_create(&parked), 0);
+	assert_int_equal(vblk_vhost_server_set_parked_fd(scene.host.server, parked), 0);
+	assert_int_equal(vblk_vhost_server_pause(scene.host.server), 1);
+	scene.disk->log = (struct vblk_log){ end_worker_meanwhile, &scene, VBLK_LOG_ERROR };
+	assert_int_equal(front_put_state(f, VBLK_VHOST_SET_VRING_ENABLE, 0, 0), 0);
+	front_host_serve(&scene.host);
+	assert_int_equal(scene.losses, 1);
+	assert_true(vblk_vhost_server_is_at_rest(scene.host.server));
+	/* The acknowledgement, and that it is at rest. */
+	assert_int_equal(vblk_eventfd_clear(parked), 2);
+	assert_int_equal(vblk_vhost_server_set_parked_fd(scene.host.server, -1), 0);
+	close(parked);
+	end(&scene);
+}
+
 static void test_server_may_go_before_the_worker(void **state)
 {
 	int others[16]; /* among them the number of the event that nobody waits for any more */
@@ -443,6 +481,7 @@ int main(void)
 		cmocka_unit_test(test_next_front_end_waits_for_the_worker_of_the_former),
 		cmocka_unit_test(test_ring_that_waits_for_the_worker_of_another_tells_its_base),
 		cmocka_unit_test(test_what_a_worker_leaves_behind_goes_with_it),
+		cmocka_unit_test(test_worker_that_ends_while_it_is_given_up_is_an_event),
 		cmocka_unit_test(test_server_may_go_before_the_worker),
 		cmocka_unit_test(test_disk_is_not_at_rest_while_an_abandoned_call_may_still_land),
 		cmocka_unit_test(test_ring_that_starts_when_its_worker_has_ended_minds_the_pause),
