@@ -284,24 +284,28 @@ static char *folder_of(const char *path)
 	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
-/*
- * In the sandbox no ring can be made, nor can the files be opened that they are for. As many as
- * there are queues: a worker that was given up has brought its own back when its end is told, and
- * until then its queue gets no other.
- */
-static bool prepare_rings(struct serve *serve)
+/* Whether any disk has its calls made by io_uring. */
+static bool has_rings(const struct serve *serve)
 {
 	bool any = false;
 
-	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
-		const struct cmd_disk_spec *spec = &serve->options.specs[i];
-
-		if (spec->engine != CMD_DISK_URING)
-			continue;
-		vblk_air_prepare(serve->disks[i].backing, queues_of(serve, i));
-		any = true;
-	}
+	for (unsigned int i = 0; i < serve->options.disk_count; i++)
+		any = any || serve->options.specs[i].engine == CMD_DISK_URING;
 	return any;
+}
+
+/*
+ * In the sandbox no ring can be made, nor can the files be opened that they are for. Without one
+ * that would hold up those who ask something of a disk whose file system hangs. As many as there
+ * are queues: a worker that was given up has brought its own back when its end is told, and until
+ * then its queue gets no other.
+ */
+static void prepare_rings(struct serve *serve)
+{
+	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
+		if (serve->options.specs[i].engine == CMD_DISK_URING)
+			vblk_air_prepare(serve->disks[i].backing, queues_of(serve, i));
+	}
 }
 
 static int enter_sandbox(struct serve *serve)
@@ -320,7 +324,7 @@ static int enter_sandbox(struct serve *serve)
 
 	if (serve->options.no_sandbox && !serve->options.user)
 		return CMD_OK;
-	if (prepare_rings(serve))
+	if (has_rings(serve))
 		options.flags |= VBLK_SANDBOX_IO_URING;
 	if (serve->options.no_sandbox)
 		options.flags |= VBLK_SANDBOX_NO_LANDLOCK | VBLK_SANDBOX_NO_SECCOMP;
@@ -518,8 +522,10 @@ static int serve_disks(struct serve *serve)
 		status = create_servers(serve);
 	if (!status)
 		status = serve_control_open(serve);
-	if (!status)
+	if (!status) {
+		prepare_rings(serve);
 		status = enter_sandbox(serve);
+	}
 	if (!status)
 		status = start_threads(serve);
 	if (!status) {
