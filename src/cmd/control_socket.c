@@ -34,9 +34,13 @@ int cmd_control_set_faults(struct vblk_backing *backing, const char *const *text
 
 int cmd_control_resized(int ret, uint64_t bytes, char *message, size_t message_size)
 {
+	const bool hangs = ret == -ETIMEDOUT || ret == -EBUSY;
+
 	if (ret < 0)
 		snprintf(message, message_size, "cannot have %llu bytes: %s",
-			 (unsigned long long)bytes, strerror(-ret));
+			 (unsigned long long)bytes,
+			 hangs ? "its file does not answer, or not yet: try again when it does"
+			       : strerror(-ret));
 	return ret;
 }
 

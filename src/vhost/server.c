@@ -30,8 +30,10 @@
 #include "base/eventfd.h"
 #include "base/log.h"
 #include "base/sigbus.h"
+#include "vhost/grower.h"
 
 #define DEFAULT_MESSAGE_TIMEOUT_MS 10000u
+#define DEFAULT_RESIZE_TIMEOUT_MS  1000u
 #define ACCEPT_RETRY_MS		   100u
 
 #define EVENTS_MAX 5
@@ -51,6 +53,8 @@ struct vblk_vhost_server {
 	bool overdue; /* the time is up: the next one who knocks is let in instead */
 	uint64_t heard;
 	uint32_t message_timeout_ms;
+	struct vblk_vhost_grower *grower; /* owned */
+	uint32_t resize_timeout_ms;
 	int listen_fd;
 	int parked_fd; /* a duplicate of the owner's, or -1 */
 	int event_fd;
@@ -131,6 +135,7 @@ static int open_descriptors(struct vblk_vhost_server *server)
 
 static void free_server(struct vblk_vhost_server *server)
 {
+	vblk_vhost_grower_release(server->grower);
 	vblk_vhost_export_close(&server->export);
 	vblk_vhost_closer_release(server->closer);
 	close(server->listen_fd);
@@ -159,6 +164,8 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 	made->listen_fd = listen_fd;
 	made->message_timeout_ms = options->message_timeout_ms ? options->message_timeout_ms
 							       : DEFAULT_MESSAGE_TIMEOUT_MS;
+	made->resize_timeout_ms =
+		options->resize_timeout_ms ? options->resize_timeout_ms : DEFAULT_RESIZE_TIMEOUT_MS;
 	made->epoll_fd = -1;
 	made->timer_fd = -1;
 	made->event_fd = -1;
@@ -168,6 +175,8 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 	if (ret == 0)
 		ret = vblk_vhost_export_open(&made->export, &options->device, options->queues,
 					     backing);
+	if (ret == 0)
+		ret = vblk_vhost_grower_create(made->export.disk, &made->grower);
 	if (ret == 0 && !options->any_files)
 		ret = vblk_vhost_closer_create(&made->closer);
 	if (ret == 0)
@@ -554,7 +563,8 @@ int vblk_vhost_server_set_throttle(struct vblk_vhost_server *server,
 
 int vblk_vhost_server_resize(struct vblk_vhost_server *server, uint64_t capacity_bytes, bool shrink)
 {
-	int ret = vblk_disk_prepare_resize(server->export.disk, capacity_bytes, shrink);
+	int ret = vblk_vhost_grower_prepare(server->grower, capacity_bytes, shrink,
+					    server->resize_timeout_ms);
 
 	if (ret < 0)
 		return ret;

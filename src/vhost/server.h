@@ -12,8 +12,8 @@
  *
  * Of the functions here, create, set_parked_fd and destroy are called while nobody serves;
  * vblk_vhost_server_serve and _run by the thread that serves. All others may be called from any
- * other thread meanwhile, and wait for no worker and no front end. Of pause, resume and resize one
- * at a time.
+ * other thread meanwhile, and wait for no worker and no front end, and for the file itself no
+ * longer than it is said. Of pause, resume and resize one at a time.
  */
 #ifndef VBLK_VHOST_SERVER_H
 #define VBLK_VHOST_SERVER_H
@@ -33,6 +33,7 @@ struct vblk_vhost_server_options {
 	 * next one that connects. 0: 10 s.
 	 */
 	uint32_t message_timeout_ms;
+	uint32_t resize_timeout_ms; /* how long a resize waits for the file. 0: 1 s */
 	/*
 	 * Take files on whatever file system, and hang when it does. Otherwise only descriptors are
 	 * taken on which no call waits for somebody else (foreign_fd.h).
@@ -89,7 +90,9 @@ VBLK_MUST_USE int vblk_vhost_server_set_parked_fd(struct vblk_vhost_server *serv
 
 /*
  * As vblk_device_set_throttle and vblk_device_resize. The front end is told of another size by the
- * thread that serves, as soon as it gets there.
+ * thread that serves, as soon as it gets there. A resize to more than there is also returns
+ * -ETIMEDOUT when the file does not answer, which may be longer in the end, but not the disk;
+ * -EBUSY from then on until it does; and -EAGAIN if no thread can be created, which it takes.
  */
 VBLK_MUST_USE int vblk_vhost_server_set_throttle(struct vblk_vhost_server *server,
 						 const struct vblk_throttle *throttle);

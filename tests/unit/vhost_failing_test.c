@@ -310,7 +310,7 @@ static bool change(struct story *story)
 	int ret;
 
 	ret = vblk_vhost_server_resize(story->host.server, 2ull * DISK_SIZE, false);
-	assert_true(ret == 0 || ret == -EIO || ret == -ENOSPC);
+	assert_true(ret == 0 || ret == -EIO || ret == -ENOSPC || ret == -EAGAIN);
 	return say(story, VBLK_VHOST_GET_CONFIG, &config, VBLK_VHOST_CONFIG_HEADER + 60, -1,
 		   &reply) &&
 	       change_to(story, VBLK_VHOST_ADD_MEM_REG, &slot, sizeof(slot), story->log_fd) &&
