@@ -9,6 +9,9 @@
  * there: one that is under way when the process is killed holds it open, and the disk locked, until
  * it is over, so that it cannot land on what the next process has written.
  *
+ * Who ends in peace does not wait for the kernel: what is registered is let go before the ring is,
+ * so that what the disk is on can be unmounted right behind it.
+ *
  * A ring is born disabled, told what it may be used for, and enabled; from then on that cannot be
  * changed.
  */
@@ -73,20 +76,24 @@ static void register_stages(struct vblk_ring *ring)
 }
 
 /*
- * No operation but those above, and no registering of anything. liburing has functions for both
- * steps, but 2.3 and others forgot to export them.
+ * No operation but those above, and no registering of anything: what is registered can be let go.
+ * liburing has functions for both steps, but 2.3 and others forgot to export them.
  */
 static int restrict_and_enable(struct vblk_ring *ring)
 {
-	struct io_uring_restriction rules[VBLK_ARRAY_SIZE(operations) + 1] = { 0 };
+	struct io_uring_restriction rules[VBLK_ARRAY_SIZE(operations) + 2] = { 0 };
+	struct io_uring_restriction *rule = rules;
 	int ret;
 
-	for (size_t i = 0; i < VBLK_ARRAY_SIZE(operations); i++) {
-		rules[i].opcode = IORING_RESTRICTION_SQE_OP;
-		rules[i].sqe_op = operations[i];
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(operations); i++, rule++) {
+		rule->opcode = IORING_RESTRICTION_SQE_OP;
+		rule->sqe_op = operations[i];
 	}
-	rules[VBLK_ARRAY_SIZE(operations)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	rules[VBLK_ARRAY_SIZE(operations)].sqe_flags = IOSQE_FIXED_FILE;
+	rule->opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rule->sqe_flags = IOSQE_FIXED_FILE;
+	rule++;
+	rule->opcode = IORING_RESTRICTION_REGISTER_OP;
+	rule->register_op = IORING_UNREGISTER_FILES;
 	ret = io_uring_register((unsigned)ring->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, rules,
 				VBLK_ARRAY_SIZE(rules));
 	if (ret < 0)
@@ -113,6 +120,9 @@ int vblk_ring_open(struct vblk_ring *ring, int fd, unsigned entries)
 
 void vblk_ring_close(struct vblk_ring *ring)
 {
+	/* Where that is refused, the kernel does it, when it gets there. */
+	if (ring->registered)
+		(void)!io_uring_unregister_files(&ring->ring);
 	io_uring_queue_exit(&ring->ring);
 	vblk_pages_free(ring->stages, STAGES_SIZE);
 }

@@ -44,6 +44,8 @@ struct allowed {
 #define CLONE_FLAGS 0
 #endif
 
+#define UNREGISTER_FILES 3 /* IORING_UNREGISTER_FILES; older headers have no io_uring */
+
 #define WHOLE	      UINT64_MAX
 #define WORD	      ((uint64_t)UINT32_MAX)
 #define ALL_BUT(bits) (WORD & ~(uint64_t)(bits))
@@ -159,6 +161,7 @@ static const struct allowed allowed[] = {
  */
 static const struct allowed allowed_io_uring[] = {
 	CALL(io_uring_enter, "requests to rings that are there"),
+	CALL_IF(io_uring_register, 1, WORD, UNREGISTER_FILES, "the end of such a ring"),
 };
 
 static int add(scmp_filter_ctx filter, const struct allowed *entry)

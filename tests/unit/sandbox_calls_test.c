@@ -83,6 +83,11 @@ static int try_io_uring_register(void)
 	return error_of(syscall(SYS_io_uring_register, -1, 0, NULL, 0));
 }
 
+static int try_io_uring_unregister_files(void)
+{
+	return error_of(syscall(SYS_io_uring_register, -1, 3, NULL, 0));
+}
+
 static int try_io_uring_enter(void)
 {
 	return error_of(syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0));
@@ -165,6 +170,7 @@ static void forbidden_calls_fail(void **state)
 		{ "io_uring_setup", try_io_uring, EPERM },
 		{ "io_uring_enter", try_io_uring_enter, EPERM },
 		{ "io_uring_register", try_io_uring_register, EPERM },
+		{ "io_uring_register: its end", try_io_uring_unregister_files, EPERM },
 		{ "setuid", try_setuid, EPERM },
 		{ "fcntl F_SETOWN", try_owner, EPERM },
 		{ "fcntl F_SETLEASE", try_lease, EPERM },
@@ -210,6 +216,7 @@ static void rings_are_used_on_request_and_never_made(void **state)
 	assert_int_not_equal(inside(flags, NULL, try_io_uring_enter), EPERM);
 	assert_int_equal(inside(flags, NULL, try_io_uring), EPERM);
 	assert_int_equal(inside(flags, NULL, try_io_uring_register), EPERM);
+	assert_int_not_equal(inside(flags, NULL, try_io_uring_unregister_files), EPERM);
 }
 
 /* --- What must still work: the returned number says what does not. --- */
