@@ -101,7 +101,9 @@ VBLK_API VBLK_MUST_USE int vblk_backing_create(const struct vblk_backing_ops *op
  * Opens a regular file or a block device; it is never created. The whole file is locked with an
  * open-file-description lock (F_OFD_SETLK): exclusive, or shared for VBLK_FILE_READ_ONLY. The
  * lock goes with the backing, also when the process dies. Where the file is the caller's, its time
- * of access stays as it is (O_NOATIME).
+ * of access stays as it is (O_NOATIME). VBLK_ENGINE_URING opens the file once more and closes that
+ * again, by which POSIX takes away whatever locks the process has on it by F_SETLK (not by
+ * F_OFD_SETLK).
  *
  * Returns 0 or a negative errno, among them:
  *   -ENOENT, -EACCES, -EROFS, -EPERM as open(2);
