@@ -62,42 +62,70 @@ static bool read_line(const char *tid, const char *file, char *line, int size)
 	return got;
 }
 
-/* The kernel says "running", or the number of the system call that a thread is blocked in. */
-static long blocked_in(const char *tid)
+/* What a thread is blocked in, or was when it had to give way: a system call, and what it is given.
+ */
+struct blocked {
+	long number;
+	unsigned long long argument[4];
+};
+
+/* The kernel says "running" of a thread that runs. */
+static bool is_blocked(const char *tid, struct blocked *in)
 {
 	char line[256];
-	long number;
 
-	if (!read_line(tid, "syscall", line, sizeof(line)) || sscanf(line, "%ld", &number) != 1)
-		return -1;
-	return number;
+	return read_line(tid, "syscall", line, sizeof(line)) &&
+	       sscanf(line, "%ld %llx %llx %llx %llx", &in->number, &in->argument[0],
+		      &in->argument[1], &in->argument[2], &in->argument[3]) == 5;
+}
+
+static bool some_thread(const char *name, bool (*is_it)(const struct blocked *in, long number),
+			long number)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+	struct blocked in;
+	char line[64];
+	bool found = false;
+
+	assert_non_null(tasks);
+	while (!found && (task = readdir(tasks))) {
+		if (!read_line(task->d_name, "comm", line, sizeof(line)))
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		found = strcmp(line, name) == 0 && is_blocked(task->d_name, &in) &&
+			is_it(&in, number);
+	}
+	closedir(tasks);
+	return found;
+}
+
+static bool is_in_call(const struct blocked *in, long number)
+{
+	return in->number == number;
 }
 
 bool process_thread_is_in(const char *name, long number)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	const struct dirent *task;
-	char line[64];
-	bool is_in = false;
+	return some_thread(name, is_in_call, number);
+}
 
-	assert_non_null(tasks);
-	while (!is_in && (task = readdir(tasks))) {
-		if (!read_line(task->d_name, "comm", line, sizeof(line)))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		is_in = strcmp(line, name) == 0 && blocked_in(task->d_name) == number;
-	}
-	closedir(tasks);
-	return is_in;
+/*
+ * With a timeout of 0 it only asks, and will go on at once; on a busy machine it may have to give
+ * way there all the same.
+ */
+static bool sleeps_in_epoll(const struct blocked *in, long number)
+{
+	return in->number == number && (int)in->argument[3] != 0;
 }
 
 bool process_thread_waits(const char *name)
 {
 #ifdef SYS_epoll_wait
-	if (process_thread_is_in(name, SYS_epoll_wait))
+	if (some_thread(name, sleeps_in_epoll, SYS_epoll_wait))
 		return true;
 #endif
-	return process_thread_is_in(name, SYS_epoll_pwait);
+	return some_thread(name, sleeps_in_epoll, SYS_epoll_pwait);
 }
 
 bool process_wait(bool (*is_true)(void *context), void *context)
