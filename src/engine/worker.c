@@ -52,6 +52,7 @@ struct vblk_worker {
 	int timer_fd;
 	int epoll_fd;
 	bool blocked; /* the next request waits for the timer */
+	bool timed;   /* the timer has been set, and was not heard since */
 	bool more;    /* the last drain reached its bound: go on after a look at the events */
 
 	bool stop; /* under the park's lock */
@@ -142,8 +143,21 @@ static void sleep_until_tokens(struct vblk_worker *worker, uint64_t wait_ns)
 	when.it_value.tv_sec = (time_t)(wait_ns / VBLK_NSEC_PER_SEC);
 	when.it_value.tv_nsec = (long)(wait_ns % VBLK_NSEC_PER_SEC);
 	worker->blocked = timerfd_settime(worker->timer_fd, 0, &when, NULL) == 0;
-	if (!worker->blocked)
+	if (worker->blocked)
+		worker->timed = true;
+	else
 		log_failure(worker, VBLK_LOG_WARN, "worker cannot set its timer", -errno);
+}
+
+/* The request that it was set for has passed, or is gone: nobody need be woken for it. */
+static void forget_timer(struct vblk_worker *worker)
+{
+	static const struct itimerspec never = { 0 };
+
+	if (!worker->timed)
+		return;
+	worker->timed = false;
+	(void)timerfd_settime(worker->timer_fd, 0, &never, NULL);
 }
 
 static void drain_once(struct vblk_worker *worker)
@@ -154,8 +168,10 @@ static void drain_once(struct vblk_worker *worker)
 	worker->more = false;
 	switch (vblk_drain_run(&worker->drain, &wait_ns)) {
 	case VBLK_DRAIN_DONE:
+		forget_timer(worker);
 		break;
 	case VBLK_DRAIN_MORE:
+		forget_timer(worker);
 		worker->more = true;
 		break;
 	case VBLK_DRAIN_STALLED:
@@ -218,6 +234,7 @@ static int serve(struct vblk_worker *worker)
 		}
 		if (wakeup.timer) {
 			vblk_eventfd_clear(worker->timer_fd);
+			worker->timed = false;
 			worker->blocked = false;
 		}
 		drain_if_due(worker, &wakeup);

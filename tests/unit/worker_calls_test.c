@@ -32,14 +32,15 @@ static int setup_group(void **state)
 }
 
 static atomic_uint timers_set;
+static atomic_bool timer_is_set; /* of the last call */
 
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): reserved there */
 int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *before)
 {
 	(void)fd;
 	(void)flags;
-	(void)when;
 	(void)before;
+	atomic_store(&timer_is_set, when->it_value.tv_sec || when->it_value.tv_nsec);
 	atomic_fetch_add(&timers_set, 1);
 	return 0;
 }
@@ -83,7 +84,13 @@ static bool is_asleep(void *context)
 	return guest_metrics(context).throttled_now == 1 && atomic_load(&timers_set) > 0;
 }
 
-/* Rules: T-17 W-6 */
+static bool is_timer_off(void *context)
+{
+	(void)context;
+	return !atomic_load(&timer_is_set);
+}
+
+/* Rules: T-17 W-6. And the timer is taken back, as there is nothing left to wake up for. */
 static void test_new_limits_do_not_wait_for_the_timer_of_the_old_ones(void **state)
 {
 	const struct guest_options options = {
@@ -100,8 +107,10 @@ static void test_new_limits_do_not_wait_for_the_timer_of_the_old_ones(void **sta
 	guest_kick(&g);
 	assert_true(process_wait(is_asleep, &g));
 	assert_int_equal(guest_used_idx(&g), 1);
+	assert_true(atomic_load(&timer_is_set));
 	assert_int_equal(vblk_device_set_throttle(g.device, &(struct vblk_throttle){ 0 }), 0);
 	assert_true(guest_wait_used(&g, 4));
+	assert_true(process_wait(is_timer_off, NULL));
 	assert_int_equal(guest_metrics(&g).throttled_now, 0);
 	guest_destroy(&g);
 }
