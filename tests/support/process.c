@@ -69,6 +69,21 @@ struct blocked {
 	unsigned long long argument[4];
 };
 
+/*
+ * A thread that another processor is just waking still has its system call, for as long as that
+ * processor takes to hear of it; but from the moment on at which it is woken it is not asleep.
+ */
+static bool is_asleep(const char *tid)
+{
+	char line[512];
+	const char *name_end;
+
+	if (!read_line(tid, "stat", line, sizeof(line)))
+		return false;
+	name_end = strrchr(line, ')');
+	return name_end && strncmp(name_end, ") S", 3) == 0;
+}
+
 /* The kernel says "running" of a thread that runs. */
 static bool is_blocked(const char *tid, struct blocked *in)
 {
@@ -76,7 +91,8 @@ static bool is_blocked(const char *tid, struct blocked *in)
 
 	return read_line(tid, "syscall", line, sizeof(line)) &&
 	       sscanf(line, "%ld %llx %llx %llx %llx", &in->number, &in->argument[0],
-		      &in->argument[1], &in->argument[2], &in->argument[3]) == 5;
+		      &in->argument[1], &in->argument[2], &in->argument[3]) == 5 &&
+	       is_asleep(tid);
 }
 
 static bool some_thread(const char *name, bool (*is_it)(const struct blocked *in, long number),
