@@ -100,6 +100,36 @@ static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64
 }
 
 /*
+ * The host address of all the `length` bytes (at least 1) from `address` on, if they lie in the
+ * region that was found last, as they nearly always do. NULL: ask vblk_memory_view_at.
+ */
+static inline uint8_t *vblk_memory_view_near(const struct vblk_memory_view *view, uint64_t address,
+					     uint64_t length)
+{
+	const struct vblk_memory_region *region = view->recent;
+	uint64_t offset, span;
+
+	if (!region)
+		return NULL;
+	offset = address - region->start;
+	span = region->last - region->start;
+	return offset <= span && length - 1 <= span - offset ? region->host + offset : NULL;
+}
+
+/* The same wherever they lie. NULL: they are not in one region, or not mapped. */
+static inline uint8_t *vblk_memory_view_whole(struct vblk_memory_view *view, uint64_t address,
+					      uint64_t length)
+{
+	uint8_t *host = vblk_memory_view_near(view, address, length);
+	uint64_t piece;
+
+	if (__builtin_expect(host != NULL, true))
+		return host;
+	host = vblk_memory_view_at(view, address, length, &piece);
+	return piece == length ? host : NULL;
+}
+
+/*
  * Copies `length` bytes between guest memory at `address` and a host buffer, over any number of
  * regions. Returns 0, or -EFAULT if any byte is not mapped; the part before it was copied. What
  * goes out is recorded in the view's log.
@@ -147,8 +177,7 @@ VBLK_MUST_USE static inline int vblk_memory_copy_in_16(struct vblk_memory_view *
 VBLK_MUST_USE static inline int vblk_memory_put_byte(struct vblk_memory_view *view,
 						     uint64_t address, uint8_t value)
 {
-	uint64_t piece;
-	uint8_t *guest = vblk_memory_view_at(view, address, 1, &piece);
+	uint8_t *guest = vblk_memory_view_whole(view, address, 1);
 
 	if (!guest)
 		return -EFAULT;

@@ -62,41 +62,44 @@ struct vblk_desc {
 	uint16_t next;
 };
 
+/* A descriptor as the two words that it is in its table, in host byte order. */
+struct vblk_desc_words {
+	uint64_t address;
+	uint64_t rest; /* length; above it flags; above them next */
+};
+
+static inline struct vblk_desc vblk_desc_of(struct vblk_desc_words words)
+{
+	return (struct vblk_desc){ words.address, (uint32_t)words.rest,
+				   (uint16_t)(words.rest >> 32), (uint16_t)(words.rest >> 48) };
+}
+
 /*
- * A descriptor as the two words that it is in its table, in host byte order: address; then length,
- * flags and next. Returns 0 or -EFAULT.
+ * Reads descriptor `index` of the table at guest-physical `table`, by way of the map. Returns 0 or
+ * -EFAULT.
  */
 VBLK_MUST_USE static inline int vblk_desc_read_words(struct vblk_memory_view *view, uint64_t table,
-						     uint32_t index, uint64_t words[2])
+						     uint32_t index, struct vblk_desc_words *words)
 {
-	uint64_t address;
+	uint64_t address, read[2] = { 0, 0 };
 	int ret;
 
 	if (!vblk_add_u64(table, (uint64_t)index * sizeof(struct vring_desc), &address))
 		return -EFAULT;
-	ret = vblk_memory_copy_in_16(view, words, address);
-	words[0] = le64toh(words[0]);
-	words[1] = le64toh(words[1]);
+	ret = vblk_memory_copy_in_16(view, read, address);
+	*words = (struct vblk_desc_words){ le64toh(read[0]), le64toh(read[1]) };
 	return ret;
 }
 
-static inline void vblk_desc_unpack(const uint64_t words[2], struct vblk_desc *desc)
-{
-	desc->addr = words[0];
-	desc->len = (uint32_t)words[1];
-	desc->flags = (uint16_t)(words[1] >> 32);
-	desc->next = (uint16_t)(words[1] >> 48);
-}
-
-/* Reads descriptor `index` of the table at `table`. Returns 0 or -EFAULT. */
+/* The same as a descriptor; nothing is stored unless it was read. */
 VBLK_MUST_USE static inline int vblk_desc_read(struct vblk_memory_view *view, uint64_t table,
 					       uint32_t index, struct vblk_desc *desc)
 {
-	uint64_t words[2] = { 0, 0 };
-	int ret = vblk_desc_read_words(view, table, index, words);
+	struct vblk_desc_words words;
+	int ret = vblk_desc_read_words(view, table, index, &words);
 
 	if (ret == 0)
-		vblk_desc_unpack(words, desc);
+		*desc = vblk_desc_of(words);
 	return ret;
 }
 
@@ -124,17 +127,29 @@ struct vblk_table {
 static inline void vblk_table_open(struct vblk_table *table, struct vblk_memory_view *view,
 				   uint64_t address, uint32_t size)
 {
-	uint64_t length = (uint64_t)size * sizeof(struct vring_desc);
-	uint64_t piece;
-	const void *host;
+	const bool is_aligned = address % sizeof(struct vring_desc) == 0;
 
-	*table = (struct vblk_table){ .address = address, .size = size };
-	if (size == 0 || address % sizeof(struct vring_desc) != 0 ||
-	    length - 1 > UINT64_MAX - address)
-		return;
-	host = vblk_memory_view_at(view, address, length, &piece);
-	if (piece == length)
-		table->host = host;
+	table->address = address;
+	table->size = size;
+	table->host = NULL;
+	if (size > 0 && is_aligned)
+		table->host = (const uint64_t *)(const void *)vblk_memory_view_whole(
+			view, address, (uint64_t)size * sizeof(struct vring_desc));
+}
+
+/* Reads descriptor `index`, below the size, of a table that has a host address. */
+static inline struct vblk_desc_words vblk_table_words(const struct vblk_table *table,
+						      uint32_t index)
+{
+	const uint64_t *at = table->host + 2 * (size_t)index;
+	const struct vblk_desc_words words = {
+		le64toh(__atomic_load_n(&at[0], __ATOMIC_RELAXED)),
+		le64toh(__atomic_load_n(&at[1], __ATOMIC_RELAXED)),
+	};
+
+	vblk_memory_fetched(table->address + index * sizeof(struct vring_desc),
+			    sizeof(struct vring_desc));
+	return words;
 }
 
 struct vblk_queue {

@@ -4,54 +4,20 @@
  * NEEDS_RESET when the driver has broken the queue. All of it under the lease, and all messages
  * behind it.
  */
-#include <errno.h>
 #include <linux/virtio_mmio.h>
 
+#include "base/inline.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
-#include "metrics/probes.h"
 #include "request/drain_parts.h"
+#include "request/hot.h"
 
-void vblk_drain_clear_stall(struct vblk_drain *drain)
+void vblk_drain_forget_stall(struct vblk_drain *drain)
 {
-	if (!drain->stalled)
-		return;
 	drain->stalled = false;
 	vblk_timing_forget(&drain->timing);
 	vblk_throttle_give_up(&drain->throttle);
 	vblk_metrics_stalled_dec(drain->config.disk->metrics);
-}
-
-enum vblk_step vblk_drain_poison(struct vblk_drain *drain)
-{
-	int ret = 0;
-
-	drain->poisoned = true;
-	VBLK_PROBE_POISON(drain->config.disk->instance, drain->config.index);
-	vblk_drain_clear_stall(drain);
-	if (vblk_drain_hold(drain)) {
-		ret = vblk_port_signal_needs_reset(drain->config.port);
-		vblk_lease_release(&drain->lease);
-	}
-	vblk_port_log(drain->config.port, ret);
-	return VBLK_STEP_BROKEN;
-}
-
-/* There is one line, and a limit for those who come again and again to have it. */
-void vblk_drain_cut_off(struct vblk_drain *drain)
-{
-	if (drain->cut_off)
-		return;
-	drain->cut_off = true;
-	drain->poisoned = true;
-	vblk_lease_surrender(&drain->lease);
-	vblk_drain_clear_stall(drain);
-	vblk_drain_warn_limited(drain, "guest memory was cut short: the queue is served no more");
-}
-
-bool vblk_drain_is_strict(const struct vblk_drain *drain)
-{
-	return drain->config.disk->on_undeliverable == VBLK_UNDELIVERABLE_NEEDS_RESET;
 }
 
 enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_request *request,
@@ -99,43 +65,76 @@ static enum vblk_step unpublished(struct vblk_drain *drain, uint16_t head, int e
 }
 
 /* Publishes a request, between the two entries that the record of requests in flight needs. */
-static int push(struct vblk_drain *drain, uint16_t head, uint32_t used_len)
+VBLK_ALWAYS_INLINE int push(struct vblk_drain *drain, uint16_t head, uint32_t used_len)
 {
 	const struct vblk_journal *journal = &drain->config.journal;
 	int ret;
 
 	if (journal->ops)
 		journal->ops->prepare(journal->context, head);
-	ret = vblk_queue_push(&drain->queue, head, used_len);
+	ret = vblk_hot_push(&drain->queue, head, used_len);
 	if (journal->ops && ret == 0)
 		journal->ops->commit(journal->context, head, drain->queue.next_used);
 	return ret;
 }
 
+/* What is to be brought to the driver. */
+struct delivery {
+	uint8_t status;
+	uint32_t used_len;
+	const struct vblk_answer *answer;   /* what may have to be logged; NULL: nothing */
+	const struct vblk_verdict *verdict; /* of the gate that made it; NULL: it was carried out */
+};
+
+static void log_answer(const struct vblk_drain *drain, const struct vblk_request *request,
+		       const struct delivery *delivery)
+{
+	if (delivery->answer)
+		vblk_io_log(&drain->io, request, delivery->answer);
+}
+
+VBLK_NEVER_INLINE enum vblk_step no_status(struct vblk_drain *drain,
+					   const struct vblk_request *request,
+					   struct delivery delivery)
+{
+	log_answer(drain, request, &delivery);
+	return vblk_drain_drop(drain, request, VBLK_ERROR_STATUS,
+			       "status byte is not in guest memory");
+}
+
+VBLK_NEVER_INLINE enum vblk_step no_element(struct vblk_drain *drain,
+					    const struct vblk_request *request,
+					    struct delivery delivery, int error)
+{
+	log_answer(drain, request, &delivery);
+	if (vblk_drain_is_cut_off(drain))
+		return VBLK_STEP_BROKEN;
+	return unpublished(drain, request->head, error, made_by(request, delivery.verdict));
+}
+
 /*
- * Writes the status byte and the used element. The lease is held. The verdict is that of a gate;
- * NULL: the request was carried out.
+ * Writes the status byte and the used element, and lets go of the lease, which is held. Says
+ * whether the driver will find it.
  */
-static inline enum vblk_step publish(struct vblk_drain *drain, const struct vblk_request *request,
-				     const struct vblk_answer *answer,
-				     const struct vblk_verdict *verdict)
+VBLK_ALWAYS_INLINE enum vblk_step publish(struct vblk_drain *drain,
+					  const struct vblk_request *request,
+					  struct delivery delivery, bool *published)
 {
 	int ret;
 
-	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, answer->status);
+	*published = false;
+	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, delivery.status);
 	if (ret < 0) {
 		vblk_lease_release(&drain->lease);
-		vblk_io_log(&drain->io, request, answer);
-		return vblk_drain_drop(drain, request, VBLK_ERROR_STATUS,
-				       "status byte is not in guest memory");
+		return no_status(drain, request, delivery);
 	}
-	ret = push(drain, request->head, answer->used_len);
+	ret = push(drain, request->head, delivery.used_len);
 	vblk_lease_release(&drain->lease);
-	vblk_io_log(&drain->io, request, answer);
-	if (ret < 0 && vblk_drain_is_cut_off(drain))
-		return VBLK_STEP_BROKEN;
 	if (ret < 0)
-		return unpublished(drain, request->head, ret, made_by(request, verdict));
+		return no_element(drain, request, delivery, ret);
+	if (delivery.answer)
+		vblk_io_log(&drain->io, request, delivery.answer);
+	*published = true;
 	drain->batch.published++;
 	vblk_timing_done(&drain->timing);
 	return VBLK_STEP_SERVED;
@@ -144,7 +143,7 @@ static inline enum vblk_step publish(struct vblk_drain *drain, const struct vblk
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict)
 {
-	const struct vblk_answer answer = { .status = verdict->status, .used_len = 1 };
+	bool published;
 
 	if (verdict->reason || verdict->status == VIRTIO_BLK_S_UNSUPP)
 		vblk_metrics_add_error(drain->config.disk->metrics, verdict->error);
@@ -157,25 +156,69 @@ enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_requ
 	}
 	if (!vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
-	return publish(drain, request, &answer, verdict);
+	return publish(drain, request, (struct delivery){ verdict->status, 1, NULL, verdict },
+		       &published);
+}
+
+/*
+ * Publishes the answer to a request that was carried out. The lease is held. What it is counted as
+ * and the bytes it is about are the request's.
+ */
+VBLK_ALWAYS_INLINE enum vblk_step deliver(struct vblk_drain *drain,
+					  const struct vblk_flight *flight,
+					  struct delivery delivery, enum vblk_metrics_op op,
+					  uint64_t bytes)
+{
+	bool published;
+	enum vblk_step step = publish(drain, &flight->request, delivery, &published);
+
+	if (published)
+		vblk_timing_served(&drain->timing, &flight->request, op, bytes, flight->since_ns,
+				   delivery.status);
+	return step;
 }
 
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
-	const unsigned before = drain->batch.published;
 	enum vblk_step step = VBLK_STEP_BROKEN;
 	struct vblk_answer answer;
 
 	if (!drain->poisoned && vblk_drain_hold(drain)) {
 		answer = vblk_io_complete(&drain->io, request, &flight->transfer);
-		step = publish(drain, request, &answer, NULL);
-		if (drain->batch.published != before)
-			vblk_timing_served(&drain->timing, request, flight->since_ns,
-					   answer.status);
+		step = deliver(drain, flight,
+			       (struct delivery){ answer.status, answer.used_len, &answer, NULL },
+			       vblk_request_op(request), vblk_request_bytes(request));
 	}
 	vblk_label_clear(&flight->label);
 	return step;
+}
+
+VBLK_ALWAYS_INLINE enum vblk_step conclude_moved(struct vblk_drain *drain,
+						 struct vblk_flight *flight,
+						 enum vblk_metrics_op op, uint32_t written)
+{
+	const uint32_t bytes = flight->request.data_len;
+	enum vblk_step step = VBLK_STEP_BROKEN;
+
+	if (vblk_drain_hold(drain)) {
+		vblk_metrics_add_completed(drain->config.disk->metrics, drain->timing.shard, op,
+					   bytes);
+		step = deliver(drain, flight,
+			       (struct delivery){ VIRTIO_BLK_S_OK, written + 1, NULL, NULL }, op,
+			       bytes);
+	}
+	vblk_label_clear(&flight->label);
+	return step;
+}
+
+enum vblk_step vblk_drain_conclude_moved(struct vblk_drain *drain, struct vblk_flight *flight)
+{
+	const struct vblk_request *request = &flight->request;
+
+	return request->type == VIRTIO_BLK_T_IN
+		       ? conclude_moved(drain, flight, VBLK_OP_READ, request->data_len)
+		       : conclude_moved(drain, flight, VBLK_OP_WRITE, 0);
 }
 
 void vblk_drain_interrupt(struct vblk_drain *drain)

@@ -1,92 +1,58 @@
 /* SPDX-License-Identifier: MIT */
 /* Walking a descriptor chain (specification 2.7.5, indirect tables 2.7.5.3). */
-#include "request/chain.h"
+#include "request/plain.h"
 
 #include <linux/virtio_ring.h>
 
 #include "base/inline.h"
 
-#define DESC_SIZE	  sizeof(struct vring_desc)
-#define INDIRECT_MAX_DESC 65535u
-
-/* Where a walk is, and where it may still go. */
-struct walk {
-	struct vblk_table table;
-	uint32_t budget;
-	uint32_t index;
-	bool indirect;
-};
-
-static inline void begin_table(struct walk *walk, uint32_t index)
-{
-	walk->budget = walk->table.size;
-	walk->index = index;
-}
-
-/* The words of a descriptor, apart from the array that a call would want to see in memory. */
-struct words {
-	uint64_t address;
-	uint64_t rest; /* length, flags, next */
-};
-
 /* Goes on in the table that a descriptor names: there is none in another, and it is whole. */
-static inline bool enter_table(struct walk *walk, struct vblk_memory_view *view, struct words words)
+static inline bool enter_table(struct vblk_walk *walk, struct vblk_memory_view *view,
+			       struct vblk_desc_words words)
 {
-	uint32_t length = (uint32_t)words.rest;
-
-	if (walk->indirect || length % DESC_SIZE != 0 || length / DESC_SIZE > INDIRECT_MAX_DESC)
+	if (walk->indirect || !vblk_table_enter(&walk->table, view, words))
 		return false;
 	walk->indirect = true;
-	vblk_table_open(&walk->table, view, words.address, length / (uint32_t)DESC_SIZE);
-	begin_table(walk, 0);
+	walk->budget = walk->table.size;
+	walk->index = 0;
 	return true;
 }
 
-VBLK_NEVER_INLINE bool read_by_map(const struct walk *walk, struct vblk_memory_view *view,
-				   struct words *words)
+VBLK_NEVER_INLINE bool read_by_map(const struct vblk_walk *walk, struct vblk_memory_view *view,
+				   struct vblk_desc_words *words)
 {
-	uint64_t read[2];
-
-	if (vblk_desc_read_words(view, walk->table.address, walk->index, read) < 0)
-		return false;
-	*words = (struct words){ read[0], read[1] };
-	return true;
+	return vblk_desc_read_words(view, walk->table.address, walk->index, words) == 0;
 }
 
-VBLK_ALWAYS_INLINE bool read_words(struct walk *walk, struct vblk_memory_view *view,
-				   struct words *words)
+VBLK_ALWAYS_INLINE bool read_words(struct vblk_walk *walk, struct vblk_memory_view *view,
+				   struct vblk_desc_words *words)
 {
-	const uint64_t *at;
-
 	if (walk->budget == 0 || walk->index >= walk->table.size)
 		return false;
 	walk->budget--;
-	if (__builtin_expect(!walk->table.host, false)) {
-		struct words found;
-
-		if (!read_by_map(walk, view, &found))
-			return false;
-		*words = found;
-		return true;
-	}
-	at = walk->table.host + 2 * (size_t)walk->index;
-	words->address = le64toh(__atomic_load_n(&at[0], __ATOMIC_RELAXED));
-	words->rest = le64toh(__atomic_load_n(&at[1], __ATOMIC_RELAXED));
-	vblk_memory_fetched(walk->table.address + walk->index * DESC_SIZE, DESC_SIZE);
+	if (__builtin_expect(!walk->table.host, false))
+		return read_by_map(walk, view, words);
+	*words = vblk_table_words(&walk->table, walk->index);
 	return true;
 }
 
-void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
-		     const struct vblk_table *table, uint16_t head)
+/* Of the lengths taken together. */
+static uint32_t room_behind(const struct vblk_chain *chain)
 {
-	struct walk walk = { .table = *table };
-	struct vblk_desc *desc = chain->desc;
-	uint32_t room = UINT32_MAX; /* of the lengths taken together */
-	struct words words;
+	uint32_t room = UINT32_MAX;
 
-	chain->head = head;
-	begin_table(&walk, head);
-	while (read_words(&walk, view, &words)) {
+	for (uint16_t i = 0; i < chain->count; i++)
+		room -= chain->desc[i].len;
+	return room;
+}
+
+void vblk_chain_walk_on(struct vblk_chain *chain, struct vblk_memory_view *view,
+			struct vblk_walk walk, struct vblk_desc_words words)
+{
+	struct vblk_desc *desc = chain->desc + chain->count;
+	uint32_t room = room_behind(chain);
+
+	do {
 		uint32_t length = (uint32_t)words.rest;
 		uint16_t flags = (uint16_t)(words.rest >> 32);
 
@@ -102,10 +68,28 @@ void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
 			chain->count = VBLK_CHAIN_MAX + 1;
 			return;
 		}
-		walk.index = (uint16_t)(words.rest >> 48);
-		*desc++ = (struct vblk_desc){ words.address, length, flags, (uint16_t)walk.index };
+		*desc++ = vblk_desc_of(words);
 		if (!(flags & VRING_DESC_F_NEXT))
 			break;
-	}
+		walk.index = (uint16_t)(words.rest >> 48);
+	} while (read_words(&walk, view, &words));
 	chain->count = (uint16_t)(desc - chain->desc);
+}
+
+void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
+		     const struct vblk_table *table, uint16_t head)
+{
+	struct vblk_walk walk = { *table, table->size, head, false };
+	struct vblk_desc_words words;
+
+	chain->head = head;
+	chain->count = 0;
+	if (read_words(&walk, view, &words))
+		vblk_chain_walk_on(chain, view, walk, words);
+}
+
+bool vblk_chain_walk_plain(struct vblk_chain *chain, struct vblk_memory_view *view,
+			   const struct vblk_table *table, uint16_t head)
+{
+	return vblk_plain_walk(chain, view, table, head);
 }

@@ -12,10 +12,16 @@
 
 #include "queue/queue.h"
 
+/* The most data bytes that one descriptor may carry, offered to the driver as size_max. */
+#define VBLK_SIZE_MAX (1u << 20)
+
 /* The most data descriptors per request, offered to the driver as seg_max. */
 #define VBLK_SEG_MAX 128u
 /* One for the header and one for the status byte on top. */
 #define VBLK_CHAIN_MAX (VBLK_SEG_MAX + 2)
+
+/* The most descriptors of an indirect table: 16 bits number them, and one is left over. */
+#define VBLK_INDIRECT_MAX 65535u
 
 struct vblk_chain {
 	uint16_t head;
@@ -29,5 +35,42 @@ struct vblk_chain {
  */
 void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
 		     const struct vblk_table *table, uint16_t head);
+
+/*
+ * Most requests are plain: header, data and status byte are a descriptor each, in this order, of 16
+ * bytes, any number, and one. Does the same as vblk_chain_walk, and returns whether it was such a
+ * chain; then it costs half as much. No descriptor is read twice.
+ */
+bool vblk_chain_walk_plain(struct vblk_chain *chain, struct vblk_memory_view *view,
+			   const struct vblk_table *table, uint16_t head);
+
+/* Opens the table that a descriptor names. False: it is cut, or too long. */
+VBLK_MUST_USE static inline bool vblk_table_enter(struct vblk_table *table,
+						  struct vblk_memory_view *view,
+						  struct vblk_desc_words words)
+{
+	const uint32_t size = (uint32_t)sizeof(struct vring_desc);
+	const uint32_t length = (uint32_t)words.rest;
+
+	if (length % size != 0 || length / size > VBLK_INDIRECT_MAX)
+		return false;
+	vblk_table_open(table, view, words.address, length / size);
+	return true;
+}
+
+/* Where a walk is: `index` of the table was read last. */
+struct vblk_walk {
+	struct vblk_table table;
+	uint32_t budget; /* descriptors that may still be read of it */
+	uint32_t index;
+	bool indirect; /* it is a table that a descriptor has named */
+};
+
+/*
+ * Goes on with a walk that has read `words`, and put into the chain what came before, which is not
+ * more than two descriptors.
+ */
+void vblk_chain_walk_on(struct vblk_chain *chain, struct vblk_memory_view *view,
+			struct vblk_walk walk, struct vblk_desc_words words);
 
 #endif

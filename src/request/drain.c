@@ -8,131 +8,19 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/inline.h"
 #include "base/log.h"
 #include "base/relax.h"
 #include "metrics/metrics.h"
 #include "request/drain_parts.h"
+#include "request/hot.h"
 
 /* Where a request was taken from. */
 enum origin {
 	FROM_RING,
 	FROM_JOURNAL, /* it was in flight already when this drain began */
 };
-
-void vblk_drain_init(struct vblk_drain *drain, const struct vblk_drain_config *config)
-{
-	struct vblk_disk *disk = vblk_disk_ref(config->disk);
-
-	drain->config = *config;
-	vblk_memory_ref(config->memory);
-	vblk_port_ref(config->port);
-	vblk_lease_init(&drain->lease);
-	vblk_queue_start(&drain->queue, &config->layout, config->event_idx, config->memory);
-	drain->queue.view.dirty = config->dirty;
-	vblk_memory_view_set_guard(&drain->queue.view, config->guard);
-	vblk_throttle_join(&drain->throttle, disk->throttle, config->retry, config->retry_context);
-	drain->poisoned = false;
-	drain->cut_off = false;
-	drain->stalled = false;
-	drain->batch = (struct vblk_batch){ .published = 0 };
-	vblk_timing_init(&drain->timing, disk, config->index);
-	vblk_linger_init(&drain->linger, config->poll_ns);
-	vblk_label_init(&drain->flight.label);
-	drain->opened = !config->continues;
-	drain->adopted = NULL;
-	drain->adopted_next = 0;
-	memset(drain->dropped, 0, sizeof(drain->dropped));
-	drain->io.disk = disk;
-	drain->io.shard = drain->timing.shard;
-	drain->io.stable_writes = config->stable_writes;
-	drain->io.view = &drain->queue.view;
-	drain->io.lease = &drain->lease;
-	drain->io.log_limit = &config->port->log_limit;
-	drain->io.index = config->index;
-}
-
-void vblk_drain_destroy(struct vblk_drain *drain)
-{
-	vblk_drain_clear_stall(drain);
-	vblk_throttle_leave(&drain->throttle);
-	vblk_timing_destroy(&drain->timing);
-	/* Who is told of the end may start another drain, which needs what this one gives back. */
-	vblk_air_destroy(drain->config.air);
-	if (drain->config.ended)
-		drain->config.ended(drain->config.ended_context, drain);
-	free(drain->adopted);
-	vblk_port_unref(drain->config.port);
-	vblk_memory_unref(drain->config.memory);
-	vblk_disk_unref(drain->config.disk);
-}
-
-void vblk_drain_discard(const struct vblk_drain_config *config)
-{
-	vblk_air_destroy(config->air);
-	if (config->ended)
-		config->ended(config->ended_context, NULL);
-}
-
-uint16_t vblk_drain_next_avail(const struct vblk_drain *drain)
-{
-	if (!drain->opened)
-		return drain->config.next_avail;
-	return (uint16_t)(drain->queue.next_avail - vblk_queue_behind(&drain->queue));
-}
-
-static const char *pop_failure(int error)
-{
-	switch (error) {
-	case -ERANGE:
-		return "queue poisoned: avail.idx is further ahead than the queue is long";
-	case -EEXIST:
-		return "queue poisoned: the driver made a head available that is in flight";
-	case -EINVAL:
-		return "queue poisoned: it has no available ring";
-	case -ECHRNG:
-		return "queue poisoned: the record of requests in flight has no place for the head";
-	default:
-		return "queue poisoned: available ring is not in guest memory";
-	}
-}
-
-static enum vblk_metrics_error pop_reason(int error)
-{
-	switch (error) {
-	case -ERANGE:
-		return VBLK_ERROR_AVAIL_INDEX;
-	case -EEXIST:
-		return VBLK_ERROR_HEAD;
-	default:
-		return VBLK_ERROR_AVAIL_RING;
-	}
-}
-
-static enum vblk_step cannot_pop(struct vblk_drain *drain, int error)
-{
-	if (vblk_drain_is_cut_off(drain))
-		return VBLK_STEP_BROKEN;
-	/* What was taken before the driver broke the queue is answered before it is told. */
-	(void)vblk_drain_settle(drain);
-	if (drain->poisoned)
-		return VBLK_STEP_BROKEN;
-	vblk_metrics_add_error(drain->config.disk->metrics, pop_reason(error));
-	vblk_drain_warn(drain, pop_failure(error),
-			VBLK_FIELD_UINT("next_avail", drain->queue.next_avail),
-			VBLK_FIELD_INT("error", error));
-	return vblk_drain_poison(drain);
-}
-
-/* Whether the limits let the request pass; pays for it if so. */
-static bool may_pass(struct vblk_drain *drain, const struct vblk_request *request,
-		     uint64_t *wait_ns)
-{
-	return vblk_throttle_pass(&drain->throttle, vblk_request_cost(request), wait_ns);
-}
 
 static bool has_adopted(const struct vblk_drain *drain)
 {
@@ -156,7 +44,7 @@ static int check_head(const struct vblk_drain *drain, uint16_t head)
 static int take_head(struct vblk_drain *drain, uint16_t *head)
 {
 	if (!has_adopted(drain)) {
-		int ret = vblk_queue_pop(&drain->queue, head);
+		int ret = vblk_hot_pop(&drain->queue, head);
 		int error = ret > 0 ? check_head(drain, *head) : 0;
 
 		if (error < 0)
@@ -176,14 +64,13 @@ static void put_back(struct vblk_drain *drain, uint16_t head, enum origin origin
 		drain->adopted_next--;
 }
 
-static enum vblk_step stall(struct vblk_drain *drain, const struct vblk_request *request,
-			    uint16_t head, enum origin origin)
+static void stall(struct vblk_drain *drain, const struct vblk_request *request, enum origin origin)
 {
 	vblk_metrics_add_throttled(drain->config.disk->metrics);
 	if (!drain->stalled) {
 		drain->stalled = true;
 		drain->stall = (struct vblk_stall){
-			.head = head,
+			.head = request->head,
 			.type = request->type,
 			.sector = request->sector,
 			.bytes = vblk_request_cost(request),
@@ -191,12 +78,11 @@ static enum vblk_step stall(struct vblk_drain *drain, const struct vblk_request 
 		};
 		vblk_metrics_stalled_inc(drain->config.disk->metrics);
 	}
-	put_back(drain, head, origin);
-	return VBLK_STEP_STALLED;
+	put_back(drain, request->head, origin);
 }
 
 /* Notes that a request is in our hands. False if we may not touch the guest any more. */
-static bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
+VBLK_ALWAYS_INLINE bool claim(struct vblk_drain *drain, uint16_t head, enum origin origin)
 {
 	const struct vblk_journal *journal = &drain->config.journal;
 
@@ -242,54 +128,142 @@ VBLK_ALWAYS_INLINE enum vblk_step fly(struct vblk_drain *drain, struct vblk_flig
 	return vblk_drain_conclude(drain, flight);
 }
 
-VBLK_ALWAYS_INLINE enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
+VBLK_ALWAYS_INLINE void put_label(struct vblk_flight *flight, uint64_t bytes)
 {
 	const struct vblk_request *request = &flight->request;
 
-	vblk_label_set(&flight->label, request->head, request->type, request->sector,
-		       vblk_request_bytes(request), flight->since_ns);
+	vblk_label_set(&flight->label, request->head, request->type, request->sector, bytes,
+		       flight->since_ns);
+}
+
+static enum vblk_step carry_out(struct vblk_drain *drain, struct vblk_flight *flight)
+{
+	put_label(flight, vblk_request_bytes(&flight->request));
 	if (vblk_flight_start(&drain->io, flight))
 		return fly(drain, flight);
 	return vblk_drain_conclude(drain, flight);
 }
 
-/* Serves one chain, whose head is out of the ring: to the ring, if nobody else brings it there. */
-static enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *flight,
-				 uint16_t head, enum origin origin, uint64_t *wait_ns)
+/* A plain request that has its place on the disk, but whose call is not the usual one. */
+VBLK_NEVER_INLINE enum vblk_step move_by_flight(struct vblk_drain *drain,
+						struct vblk_flight *flight)
 {
-	struct vblk_queue *queue = &drain->queue;
-	struct vblk_verdict verdict;
+	if (vblk_flight_map(&drain->io, flight) && vblk_flight_go(&drain->io, flight))
+		return fly(drain, flight);
+	return vblk_drain_conclude(drain, flight);
+}
 
-	vblk_timing_take(&drain->timing);
-	vblk_chain_walk(&drain->chain, &queue->view, &queue->desc, head);
-	verdict = vblk_request_parse(&flight->request, &drain->chain, &queue->view,
-				     &drain->config.rules);
-	if (vblk_drain_is_cut_off(drain))
-		return VBLK_STEP_BROKEN;
-	if (verdict.action == VBLK_ACTION_RUN) {
-		if (!may_pass(drain, &flight->request, wait_ns)) {
-			vblk_timing_refuse(&drain->timing, &flight->request, *wait_ns);
-			return stall(drain, &flight->request, head, origin);
-		}
-		flight->since_ns = vblk_timing_pass(&drain->timing, &flight->request);
+/* One whose call did not end as it usually does: goes on as if the flight had wanted it. */
+VBLK_NEVER_INLINE enum vblk_step go_on_by_flight(struct vblk_drain *drain,
+						 struct vblk_flight *flight, ssize_t result)
+{
+	if (vblk_flight_map(&drain->io, flight) && vblk_flight_next(&drain->io, flight, result))
+		return fly(drain, flight);
+	return vblk_drain_conclude(drain, flight);
+}
+
+/* Whether all was moved, and nothing else is left to be done. */
+VBLK_ALWAYS_INLINE bool has_moved(const struct vblk_drain *drain,
+				  const struct vblk_request *request, ssize_t result)
+{
+	return result == request->data_len && !drain->queue.view.dirty &&
+	       (request->type == VIRTIO_BLK_T_IN || !vblk_io_makes_stable(&drain->io));
+}
+
+/*
+ * As carry_out, of a request that vblk_request_take_plain took. The flight is told of the call only
+ * where there is more to do than one that moves all of the data.
+ */
+VBLK_ALWAYS_INLINE enum vblk_step carry_out_plain(struct vblk_drain *drain,
+						  struct vblk_flight *flight)
+{
+	struct vblk_backing *backing = drain->config.disk->backing;
+	const struct vblk_request *request = &flight->request;
+	struct iovec vec = { .iov_len = request->data_len };
+	ssize_t result;
+
+	put_label(flight, request->data_len);
+	if (!vblk_flight_place(&drain->io, flight))
+		return vblk_drain_conclude(drain, flight);
+	vec.iov_base = vblk_iovecs_find_whole(&drain->queue.view, request);
+	if (!vec.iov_base || drain->config.air || vblk_flight_must_stop(&drain->io))
+		return move_by_flight(drain, flight);
+	result = vblk_hot_move(
+		backing, request->type == VIRTIO_BLK_T_IN ? VBLK_CALL_PREADV : VBLK_CALL_PWRITEV,
+		vec, flight->offset);
+	vblk_timing_pass_time(&drain->timing);
+	return has_moved(drain, request, result) ? vblk_drain_conclude_moved(drain, flight)
+						 : go_on_by_flight(drain, flight, result);
+}
+
+/*
+ * Pays for a request of so many bytes, or puts it back to wait for tokens. What it is counted as
+ * and what it costs are the request's.
+ */
+VBLK_ALWAYS_INLINE bool admit(struct vblk_drain *drain, struct vblk_flight *flight,
+			      enum vblk_metrics_op op, uint64_t cost, enum origin origin,
+			      uint64_t *wait_ns)
+{
+	if (!vblk_throttle_pass(&drain->throttle, cost, wait_ns)) {
+		vblk_timing_refuse(&drain->timing, &flight->request, *wait_ns);
+		stall(drain, &flight->request, origin);
+		return false;
 	}
+	flight->since_ns = vblk_timing_pass(&drain->timing, &flight->request, op);
+	return true;
+}
+
+/* Serves a chain that is none of the usual. */
+VBLK_NEVER_INLINE enum vblk_step serve_other(struct vblk_drain *drain, struct vblk_flight *flight,
+					     const struct vblk_verdict *verdict, enum origin origin,
+					     uint64_t *wait_ns)
+{
+	const struct vblk_request *request = &flight->request;
+
+	if (verdict->action == VBLK_ACTION_RUN &&
+	    !admit(drain, flight, vblk_request_op(request), vblk_request_cost(request), origin,
+		   wait_ns))
+		return VBLK_STEP_STALLED;
 	vblk_drain_clear_stall(drain);
-	if (!claim(drain, head, origin))
+	if (!claim(drain, request->head, origin))
 		return VBLK_STEP_BROKEN;
-	switch (verdict.action) {
+	switch (verdict->action) {
 	case VBLK_ACTION_DROP:
-		return vblk_drain_drop(drain, &flight->request, verdict.error, verdict.reason);
+		return vblk_drain_drop(drain, request, verdict->error, verdict->reason);
 	case VBLK_ACTION_REPLY:
-		return vblk_drain_reply(drain, &flight->request, &verdict);
+		return vblk_drain_reply(drain, request, verdict);
 	case VBLK_ACTION_RUN:
 		break;
 	}
 	return carry_out(drain, flight);
 }
 
+/* Serves one chain, whose head is out of the ring: to the ring, if nobody else brings it there. */
+VBLK_ALWAYS_INLINE enum vblk_step serve_head(struct vblk_drain *drain, struct vblk_flight *flight,
+					     uint16_t head, enum origin origin, uint64_t *wait_ns)
+{
+	const struct vblk_request *request = &flight->request;
+	struct vblk_queue *queue = &drain->queue;
+	struct vblk_verdict verdict;
+	bool is_plain;
+
+	vblk_timing_take(&drain->timing);
+	is_plain = vblk_hot_read(&flight->request, &drain->chain, &queue->view, &queue->desc,
+				 &drain->config.rules, head, &verdict);
+	if (vblk_drain_is_cut_off(drain))
+		return VBLK_STEP_BROKEN;
+	if (!is_plain)
+		return serve_other(drain, flight, &verdict, origin, wait_ns);
+	if (!admit(drain, flight, vblk_request_op_plain(request), request->data_len, origin,
+		   wait_ns))
+		return VBLK_STEP_STALLED;
+	vblk_drain_clear_stall(drain);
+	return claim(drain, head, origin) ? carry_out_plain(drain, flight) : VBLK_STEP_BROKEN;
+}
+
 /* Takes one chain from the ring. */
-static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *flight,
-				 uint64_t *wait_ns)
+VBLK_ALWAYS_INLINE enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *flight,
+					     uint64_t *wait_ns)
 {
 	enum origin origin = has_adopted(drain) ? FROM_JOURNAL : FROM_RING;
 	enum vblk_step step;
@@ -298,7 +272,7 @@ static enum vblk_step serve_with(struct vblk_drain *drain, struct vblk_flight *f
 
 	ret = take_head(drain, &head);
 	if (ret < 0)
-		return cannot_pop(drain, ret);
+		return vblk_drain_cannot_pop(drain, ret);
 	if (ret == 0) {
 		vblk_drain_clear_stall(drain); /* a driver may take back what it made available */
 		return VBLK_STEP_EMPTY;
@@ -348,18 +322,17 @@ static void submit_and_land(struct vblk_drain *drain)
 }
 
 /* The same with a flight of its own, if calls are made by somebody else. */
-static enum vblk_step serve_one(struct vblk_drain *drain, uint64_t *wait_ns)
+VBLK_ALWAYS_INLINE enum vblk_step serve_one(struct vblk_drain *drain, uint64_t *wait_ns)
 {
 	struct vblk_air *air = drain->config.air;
-	struct vblk_flight *flight;
+	struct vblk_flight *flight = air ? vblk_air_take(air) : &drain->flight;
 	enum vblk_step step;
 
-	if (!air)
-		return serve_with(drain, &drain->flight, wait_ns);
-	flight = vblk_air_take(air);
 	if (!flight)
 		return VBLK_STEP_FULL;
 	step = serve_with(drain, flight, wait_ns);
+	if (!air)
+		return step;
 	if (!flight->airborne)
 		vblk_air_give_back(air, flight);
 	if (air->unsent >= VBLK_AIR_BATCH)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of a drain have in common: drain.c takes requests and has them carried out,
- * answer.c brings what came of them to the driver, reopen.c finds out where to begin. Nobody else
- * includes this.
+ * answer.c brings what came of them to the driver, poison.c gives up, reopen.c finds out where to
+ * begin. Nobody else includes this.
  */
 #ifndef VBLK_REQUEST_DRAIN_PARTS_H
 #define VBLK_REQUEST_DRAIN_PARTS_H
@@ -40,11 +40,21 @@ enum vblk_step {
  */
 enum vblk_step vblk_drain_poison(struct vblk_drain *drain);
 
+/* The same where a head could not be taken, for this reason. */
+enum vblk_step vblk_drain_cannot_pop(struct vblk_drain *drain, int error);
+
 /* The same as a part of an answer: whether a driver whose request gets none is to be told so. */
 bool vblk_drain_is_strict(const struct vblk_drain *drain);
 
 /* The request that waited for tokens has left the queue, one way or another. */
-void vblk_drain_clear_stall(struct vblk_drain *drain);
+void vblk_drain_forget_stall(struct vblk_drain *drain);
+
+/* The same if there was one. */
+static inline void vblk_drain_clear_stall(struct vblk_drain *drain)
+{
+	if (drain->stalled)
+		vblk_drain_forget_stall(drain);
+}
 
 /*
  * Guest memory was lost: from here on nothing is done to the guest. Says so, so not while the lease
@@ -79,6 +89,9 @@ enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_reque
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict);
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight);
+
+/* As vblk_drain_conclude behind vblk_flight_has_moved, of a queue that is not poisoned. */
+enum vblk_step vblk_drain_conclude_moved(struct vblk_drain *drain, struct vblk_flight *flight);
 
 /*
  * One interrupt decision for all that was published since the last (specification 2.7.7.2); none if

@@ -27,18 +27,6 @@
 
 static const _Alignas(ZERO_BYTES) uint8_t zeros[ZERO_BYTES];
 
-static bool fail(struct vblk_flight *flight, int error)
-{
-	flight->transfer.error = error;
-	return false;
-}
-
-static bool fail_with(struct vblk_flight *flight, int error, const char *what)
-{
-	flight->transfer.what = what;
-	return fail(flight, error);
-}
-
 /* A negative result as an errno; one that is none would not survive the narrower type. */
 static int as_errno(ssize_t result)
 {
@@ -59,21 +47,6 @@ static bool is_interrupted(struct vblk_flight *flight, ssize_t result)
 	return result == -EINTR && ++flight->interrupts <= VBLK_EINTR_MAX;
 }
 
-/*
- * Whether there is no going on: this worker was given up, or memory was lost, and with it what the
- * request is about, or the data that it would write.
- */
-VBLK_ALWAYS_INLINE bool must_stop(const struct vblk_io *io)
-{
-	return vblk_lease_is_revoked(io->lease) || vblk_memory_view_has_failed(io->view);
-}
-
-/* The call that was prepared may be made, unless it is too late for it. */
-VBLK_ALWAYS_INLINE bool go(const struct vblk_io *io, struct vblk_flight *flight)
-{
-	return must_stop(io) ? fail(flight, -ECANCELED) : true;
-}
-
 /* ---- making a change stable ---- */
 
 static bool start_sync(const struct vblk_io *io, struct vblk_flight *flight, const char *what)
@@ -81,21 +54,20 @@ static bool start_sync(const struct vblk_io *io, struct vblk_flight *flight, con
 	flight->leg = VBLK_LEG_SYNC;
 	flight->transfer.what = what;
 	flight->call = (struct vblk_call){ .op = VBLK_CALL_SYNC };
-	return go(io, flight);
+	return vblk_flight_go(io, flight);
 }
 
 /* What comes after the bytes of a change, if the driver cannot flush. */
 static bool make_stable(const struct vblk_io *io, struct vblk_flight *flight)
 {
-	if (!io->stable_writes &&
-	    !atomic_load_explicit(&io->disk->write_through, memory_order_relaxed))
+	if (!vblk_io_makes_stable(io))
 		return false;
 	return start_sync(io, flight, "write could not be made stable");
 }
 
 /* ---- reading and writing ---- */
 
-VBLK_ALWAYS_INLINE bool move_window(const struct vblk_io *io, struct vblk_flight *flight)
+static void prepare_window(struct vblk_flight *flight)
 {
 	struct vblk_iovecs *iovecs = &flight->iovecs;
 
@@ -103,29 +75,33 @@ VBLK_ALWAYS_INLINE bool move_window(const struct vblk_io *io, struct vblk_flight
 	flight->call.count = (int)iovecs->count;
 	flight->call.bytes = iovecs->bytes;
 	flight->call.offset = flight->offset + flight->transfer.done;
-	return go(io, flight);
 }
 
-/* Finds the request's place on the disk, maps its data and starts on it. */
-static bool start_moving(struct vblk_io *io, struct vblk_flight *flight, enum vblk_leg leg,
-			 enum vblk_call_op op, const char *what)
+static bool move_window(const struct vblk_io *io, struct vblk_flight *flight)
+{
+	prepare_window(flight);
+	return vblk_flight_go(io, flight);
+}
+
+bool vblk_flight_map(struct vblk_io *io, struct vblk_flight *flight)
 {
 	const struct vblk_request *request = &flight->request;
-	uint64_t end;
+	const bool reads = request->type == VIRTIO_BLK_T_IN;
 
-	if (!vblk_mul_u64(request->sector, VBLK_SECTOR_SIZE, &flight->offset) ||
-	    !vblk_add_u64(flight->offset, request->data_len, &end) ||
-	    end > vblk_disk_capacity(io->disk))
-		return fail_with(flight, -ERANGE, "request is past the end of the disk");
 	if (vblk_iovecs_start(&flight->iovecs, request, io->view) < 0)
-		return fail_with(flight, -EFAULT, "data is not in guest memory");
-	if (request->data_len == 0)
-		return false;
-	flight->leg = leg;
-	flight->transfer.what = what;
-	flight->call.op = op;
+		return vblk_flight_fail_with(flight, -EFAULT, "data is not in guest memory");
+	flight->leg = reads ? VBLK_LEG_READ : VBLK_LEG_WRITE;
+	flight->transfer.what = reads ? "read failed" : "write failed";
+	flight->call.op = reads ? VBLK_CALL_PREADV : VBLK_CALL_PWRITEV;
 	flight->call.staged = NULL;
-	return move_window(io, flight);
+	prepare_window(flight);
+	return true;
+}
+
+static bool start_moving(struct vblk_io *io, struct vblk_flight *flight)
+{
+	return vblk_flight_place(io, flight) && vblk_flight_map(io, flight) &&
+	       flight->request.data_len > 0 && vblk_flight_go(io, flight);
 }
 
 /* How a call of a read or write has ended. */
@@ -152,7 +128,7 @@ VBLK_ALWAYS_INLINE enum moved take_move(struct vblk_flight *flight, ssize_t resu
 		return MOVED_NONE;
 	/* More than was asked for: the backing is broken, and so is what it counted. */
 	if (result < 0 || (uint64_t)result > iovecs->bytes) {
-		(void)fail(flight, result < 0 ? as_errno(result) : -EIO);
+		(void)vblk_flight_fail(flight, result < 0 ? as_errno(result) : -EIO);
 		return MOVED_FAILED;
 	}
 	vblk_iovecs_advance(iovecs, (uint64_t)result);
@@ -168,7 +144,7 @@ static int zero_segment(struct vblk_io *io, uint64_t address, uint32_t length)
 	while (length > 0 && ret == 0) {
 		uint32_t step = (uint32_t)vblk_min_u64(length, VBLK_ZERO_STEP_MAX);
 
-		if (must_stop(io) || !vblk_lease_hold(io->lease))
+		if (vblk_flight_must_stop(io) || !vblk_lease_hold(io->lease))
 			return -ECANCELED;
 		ret = vblk_memory_zero(io->view, address, step);
 		vblk_lease_release(io->lease);
@@ -253,7 +229,7 @@ static bool next_write(struct vblk_io *io, struct vblk_flight *flight, ssize_t r
 	case MOVED_ALL:
 		return make_stable(io, flight);
 	case MOVED_NONE:
-		return fail_with(flight, -EIO, "write made no progress");
+		return vblk_flight_fail_with(flight, -EIO, "write made no progress");
 	case MOVED_FAILED:
 		break;
 	}
@@ -290,7 +266,7 @@ static bool step_on(const struct vblk_io *io, struct vblk_flight *flight)
 		.offset = flight->range_offset,
 		.bytes = flight->step_left,
 	};
-	return go(io, flight);
+	return vblk_flight_go(io, flight);
 }
 
 static bool start_ranges(const struct vblk_io *io, struct vblk_flight *flight, enum vblk_leg leg,
@@ -301,7 +277,8 @@ static bool start_ranges(const struct vblk_io *io, struct vblk_flight *flight, e
 
 	for (uint16_t i = 0; i < request->range_count; i++) {
 		if (!is_on_disk(&request->range[i], capacity))
-			return fail_with(flight, -ERANGE, "range is past the end of the disk");
+			return vblk_flight_fail_with(flight, -ERANGE,
+						     "range is past the end of the disk");
 	}
 	flight->leg = leg;
 	flight->transfer.what = what;
@@ -320,9 +297,9 @@ static void step_done(struct vblk_flight *flight, uint64_t bytes)
 static bool next_discard(const struct vblk_io *io, struct vblk_flight *flight, ssize_t result)
 {
 	if (is_interrupted(flight, result))
-		return go(io, flight);
+		return vblk_flight_go(io, flight);
 	if (result != 0 && result != -EOPNOTSUPP)
-		return fail(flight, as_result(result));
+		return vblk_flight_fail(flight, as_result(result));
 	step_done(flight, flight->call.bytes);
 	return step_on(io, flight);
 }
@@ -347,17 +324,17 @@ static bool write_zeros(const struct vblk_io *io, struct vblk_flight *flight)
 		.offset = flight->range_offset,
 		.bytes = bytes,
 	};
-	return go(io, flight);
+	return vblk_flight_go(io, flight);
 }
 
 static bool next_zero(const struct vblk_io *io, struct vblk_flight *flight, ssize_t result)
 {
 	if (is_interrupted(flight, result))
-		return go(io, flight);
+		return vblk_flight_go(io, flight);
 	if (result == -EOPNOTSUPP)
 		return write_zeros(io, flight);
 	if (result != 0)
-		return fail(flight, as_result(result));
+		return vblk_flight_fail(flight, as_result(result));
 	step_done(flight, flight->call.bytes);
 	return step_on(io, flight);
 }
@@ -366,12 +343,12 @@ static bool next_zero(const struct vblk_io *io, struct vblk_flight *flight, ssiz
 static bool next_write_zeros(const struct vblk_io *io, struct vblk_flight *flight, ssize_t result)
 {
 	if (is_interrupted(flight, result))
-		return go(io, flight);
+		return vblk_flight_go(io, flight);
 	if (result < 0)
-		return fail(flight, as_errno(result));
+		return vblk_flight_fail(flight, as_errno(result));
 	/* No progress, or more than was asked for. */
 	if (result == 0 || (uint64_t)result > flight->call.bytes)
-		return fail(flight, -EIO);
+		return vblk_flight_fail(flight, -EIO);
 	step_done(flight, (uint64_t)result);
 	if (flight->step_left > 0)
 		return write_zeros(io, flight);
@@ -387,9 +364,8 @@ bool vblk_flight_start(struct vblk_io *io, struct vblk_flight *flight)
 	flight->transfer = (struct vblk_transfer){ .error = 0 };
 	switch (flight->request.type) {
 	case VIRTIO_BLK_T_IN:
-		return start_moving(io, flight, VBLK_LEG_READ, VBLK_CALL_PREADV, "read failed");
 	case VIRTIO_BLK_T_OUT:
-		return start_moving(io, flight, VBLK_LEG_WRITE, VBLK_CALL_PWRITEV, "write failed");
+		return start_moving(io, flight);
 	case VIRTIO_BLK_T_FLUSH:
 		return start_sync(io, flight, "flush failed");
 	case VIRTIO_BLK_T_DISCARD:
@@ -418,7 +394,7 @@ bool vblk_flight_next(struct vblk_io *io, struct vblk_flight *flight, ssize_t re
 		break;
 	}
 	if (is_interrupted(flight, result))
-		return go(io, flight);
+		return vblk_flight_go(io, flight);
 	flight->transfer.error = as_result(result);
 	return false;
 }

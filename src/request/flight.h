@@ -19,7 +19,11 @@
 #ifndef VBLK_REQUEST_FLIGHT_H
 #define VBLK_REQUEST_FLIGHT_H
 
+#include <errno.h>
+
 #include "backing/call.h"
+#include "base/checked.h"
+#include "base/inline.h"
 #include "request/io.h"
 #include "request/iovec.h"
 #include "request/label.h"
@@ -60,6 +64,52 @@ struct vblk_flight {
 	struct vblk_request request; /* set by the owner before the start */
 	struct vblk_iovecs iovecs;
 };
+
+static inline bool vblk_flight_fail(struct vblk_flight *flight, int error)
+{
+	flight->transfer.error = error;
+	return false;
+}
+
+static inline bool vblk_flight_fail_with(struct vblk_flight *flight, int error, const char *what)
+{
+	flight->transfer.what = what;
+	return vblk_flight_fail(flight, error);
+}
+
+/*
+ * Whether there is no going on: this worker was given up, or memory was lost, and with it what the
+ * request is about, or the data that it would write.
+ */
+VBLK_ALWAYS_INLINE bool vblk_flight_must_stop(const struct vblk_io *io)
+{
+	return vblk_lease_is_revoked(io->lease) || vblk_memory_view_has_failed(io->view);
+}
+
+/* The call that was prepared may be made, unless it is too late for it. */
+VBLK_ALWAYS_INLINE bool vblk_flight_go(const struct vblk_io *io, struct vblk_flight *flight)
+{
+	return vblk_flight_must_stop(io) ? vblk_flight_fail(flight, -ECANCELED) : true;
+}
+
+/* The first step of a read or write: finds its place on the disk. False: it has none. */
+VBLK_MUST_USE VBLK_ALWAYS_INLINE bool vblk_flight_place(const struct vblk_io *io,
+							struct vblk_flight *flight)
+{
+	const struct vblk_request *request = &flight->request;
+	uint64_t end;
+
+	flight->interrupts = 0;
+	flight->transfer = (struct vblk_transfer){ .error = 0 };
+	if (vblk_mul_u64(request->sector, VBLK_SECTOR_SIZE, &flight->offset) &&
+	    vblk_add_u64(flight->offset, request->data_len, &end) &&
+	    end <= vblk_disk_capacity(io->disk))
+		return true;
+	return vblk_flight_fail_with(flight, -ERANGE, "request is past the end of the disk");
+}
+
+/* The second: maps its data, and prepares the call for it. False: it is not in guest memory. */
+VBLK_MUST_USE bool vblk_flight_map(struct vblk_io *io, struct vblk_flight *flight);
 
 /*
  * Starts on flight->request, which parsed to VBLK_ACTION_RUN. Not while the lease is held. Returns

@@ -36,6 +36,13 @@ struct vblk_io {
 	uint32_t index; /* which queue of the disk, for messages */
 };
 
+/* Whether what was written has to be made stable before it is answered. */
+static inline bool vblk_io_makes_stable(const struct vblk_io *io)
+{
+	return io->stable_writes ||
+	       atomic_load_explicit(&io->disk->write_through, memory_order_relaxed);
+}
+
 /* How the data of a request has fared. */
 struct vblk_transfer {
 	int error;	  /* 0 or a negative errno */

@@ -33,25 +33,33 @@ struct vblk_iovecs {
 	struct iovec vec[VBLK_IOVEC_MAX];
 };
 
-/* The usual request: one segment, in one piece. Whether it is such a one. */
+/*
+ * The usual request: one segment, in one piece, and so one window. Its host address, or NULL if it
+ * is not such a one.
+ */
+static inline uint8_t *vblk_iovecs_find_whole(struct vblk_memory_view *view,
+					      const struct vblk_request *request)
+{
+	const struct vblk_segment *segment = &request->segment[0];
+
+	return request->segment_count == 1 && segment->len <= VBLK_IOVEC_BYTES_MAX
+		       ? vblk_memory_view_whole(view, segment->addr, segment->len)
+		       : NULL;
+}
+
 static inline bool vblk_iovecs_start_whole(struct vblk_iovecs *iovecs)
 {
-	const struct vblk_segment *segment = &iovecs->request->segment[0];
-	uint64_t piece;
-	uint8_t *host;
+	const uint32_t length = iovecs->request->segment[0].len;
+	uint8_t *host = vblk_iovecs_find_whole(iovecs->view, iovecs->request);
 
-	if (iovecs->request->segment_count != 1 || segment->len > VBLK_IOVEC_BYTES_MAX ||
-	    segment->len - 1 > UINT64_MAX - segment->addr)
-		return false;
-	host = vblk_memory_view_at(iovecs->view, segment->addr, segment->len, &piece);
-	if (piece != segment->len)
+	if (!host)
 		return false;
 	iovecs->segment = 1;
 	iovecs->offset = 0;
 	iovecs->first = 0;
 	iovecs->count = 1;
-	iovecs->bytes = piece;
-	iovecs->vec[0] = (struct iovec){ host, piece };
+	iovecs->bytes = length;
+	iovecs->vec[0] = (struct iovec){ host, length };
 	return true;
 }
 

@@ -6,7 +6,6 @@
  */
 #include "request/request.h"
 
-#include <endian.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
 
@@ -54,16 +53,13 @@ static const char *find_status(const struct vblk_chain *chain, uint64_t *address
 	return NULL;
 }
 
-struct header {
-	uint32_t type;
-	uint64_t sector;
-};
-
 /* How far the header reaches: `index` descriptors whole, and `offset` bytes of the next. */
 struct cut {
 	uint16_t index;
 	uint32_t offset;
 };
+
+static const struct cut whole_header = { 0, HEADER_SIZE };
 
 /* A header that is cut into several descriptors. Returns what is wrong, or NULL. */
 static const char *collect_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
@@ -96,23 +92,16 @@ static const char *collect_header(const struct vblk_chain *chain, struct vblk_me
 
 /* The header is the first readable bytes, nearly always a descriptor of its own. */
 static const char *read_header(const struct vblk_chain *chain, struct vblk_memory_view *view,
-			       struct header *header, struct cut *cut)
+			       uint64_t header[2], struct cut *cut)
 {
 	const struct vblk_desc *first = &chain->desc[0];
-	uint64_t raw[2];
-	const char *wrong = NULL;
 
-	*cut = (struct cut){ 0, HEADER_SIZE };
+	*cut = whole_header;
 	if (is_writable(first) || first->len < HEADER_SIZE)
-		wrong = collect_header(chain, view, (uint8_t *)raw, cut);
-	else if (vblk_memory_copy_in_16(view, raw, first->addr) < 0)
-		wrong = "header is not in guest memory";
-	if (wrong)
-		return wrong;
-	/* Type, 32 bits that nobody uses any more, and the sector; all little-endian. */
-	header->type = (uint32_t)le64toh(raw[0]);
-	header->sector = le64toh(raw[1]);
-	return NULL;
+		return collect_header(chain, view, (uint8_t *)header, cut);
+	return vblk_memory_copy_in_16(view, header, first->addr) < 0
+		       ? "header is not in guest memory"
+		       : NULL;
 }
 
 /* What lies between the header and the status byte, by direction. */
@@ -287,28 +276,18 @@ uint64_t vblk_request_range_bytes(const struct vblk_request *request)
 	return sectors * VBLK_SECTOR_SIZE;
 }
 
-struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
-				       struct vblk_memory_view *view,
-				       const struct vblk_request_rules *rules)
+/* All gates behind the header. */
+static struct vblk_verdict judge(struct vblk_request *request, const struct vblk_chain *chain,
+				 const uint64_t header[2], struct cut cut,
+				 struct vblk_memory_view *view,
+				 const struct vblk_request_rules *rules)
 {
 	struct vblk_verdict verdict;
-	struct header header;
 	const char *wrong;
 	struct data data;
-	struct cut cut;
 
-	request->head = chain->head;
-	request->range_count = 0;
-	if (chain->count > VBLK_CHAIN_MAX)
-		return drop("chain has too many descriptors");
-	wrong = find_status(chain, &request->status_addr);
-	if (wrong)
-		return drop(wrong);
-	wrong = read_header(chain, view, &header, &cut);
-	if (wrong)
-		return refuse(VBLK_ERROR_HEADER, wrong);
-	request->type = header.type;
-	request->sector = header.sector;
+	request->type = vblk_header_type(header);
+	request->sector = vblk_header_sector(header);
 	data = collect_data(request, chain, cut);
 	if (data.wrong)
 		return refuse(VBLK_ERROR_DATA, data.wrong);
@@ -322,4 +301,37 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 	if (wrong)
 		return refuse(VBLK_ERROR_DIRECTION, wrong);
 	return has_ranges(request->type) ? read_ranges(request, view) : run;
+}
+
+struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
+				       struct vblk_memory_view *view,
+				       const struct vblk_request_rules *rules)
+{
+	uint64_t header[2];
+	const char *wrong;
+	struct cut cut;
+
+	request->head = chain->head;
+	request->range_count = 0;
+	if (chain->count > VBLK_CHAIN_MAX)
+		return drop("chain has too many descriptors");
+	wrong = find_status(chain, &request->status_addr);
+	if (wrong)
+		return drop(wrong);
+	wrong = read_header(chain, view, header, &cut);
+	if (wrong)
+		return refuse(VBLK_ERROR_HEADER, wrong);
+	return judge(request, chain, header, cut, view, rules);
+}
+
+struct vblk_verdict vblk_request_parse_plain(struct vblk_request *request,
+					     const struct vblk_chain *chain,
+					     const uint64_t header[2],
+					     struct vblk_memory_view *view,
+					     const struct vblk_request_rules *rules)
+{
+	request->head = chain->head;
+	request->range_count = 0;
+	request->status_addr = chain->desc[2].addr;
+	return judge(request, chain, header, whole_header, view, rules);
 }

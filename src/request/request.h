@@ -15,9 +15,6 @@
 
 #include "request/chain.h"
 
-/* The most data bytes that one descriptor may carry, offered to the driver as size_max. */
-#define VBLK_SIZE_MAX (1u << 20)
-
 /* A piece of the data as one descriptor gives it; never empty. */
 struct vblk_segment {
 	uint64_t addr;
@@ -81,6 +78,58 @@ struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struc
 				       struct vblk_memory_view *view,
 				       const struct vblk_request_rules *rules);
 
+/*
+ * A header as the two words that it is: the type, 32 bits that nobody uses any more, the sector;
+ * all little-endian.
+ */
+static inline uint32_t vblk_header_type(const uint64_t header[2])
+{
+	return (uint32_t)le64toh(header[0]);
+}
+
+static inline uint64_t vblk_header_sector(const uint64_t header[2])
+{
+	return le64toh(header[1]);
+}
+
+/* As vblk_request_parse of a plain chain, whose header was read already. */
+struct vblk_verdict vblk_request_parse_plain(struct vblk_request *request,
+					     const struct vblk_chain *chain,
+					     const uint64_t header[2],
+					     struct vblk_memory_view *view,
+					     const struct vblk_request_rules *rules);
+
+/*
+ * The same for a read or write that passes all gates, which nearly all do. False: it is another
+ * request, or does not pass; nothing is said of it.
+ */
+VBLK_MUST_USE static inline bool vblk_request_take_plain(struct vblk_request *request,
+							 const struct vblk_chain *chain,
+							 const uint64_t header[2],
+							 const struct vblk_request_rules *rules)
+{
+	const struct vblk_desc *data = &chain->desc[1];
+	const uint32_t type = vblk_header_type(header);
+
+	if (data->flags & VRING_DESC_F_WRITE) {
+		if (type != VIRTIO_BLK_T_IN)
+			return false;
+	} else if (type != VIRTIO_BLK_T_OUT || rules->read_only) {
+		return false;
+	}
+	if (data->len == 0 || data->len % VBLK_SECTOR_SIZE != 0)
+		return false;
+	request->head = chain->head;
+	request->type = type;
+	request->sector = vblk_header_sector(header);
+	request->status_addr = chain->desc[2].addr;
+	request->data_len = data->len;
+	request->segment_count = 1;
+	request->segment[0] = (struct vblk_segment){ data->addr, data->len };
+	request->range_count = 0;
+	return true;
+}
+
 /* The bytes of all ranges of a DISCARD or WRITE_ZEROES. */
 uint64_t vblk_request_range_bytes(const struct vblk_request *request);
 
@@ -101,6 +150,12 @@ static inline enum vblk_metrics_op vblk_request_op(const struct vblk_request *re
 	default:
 		return VBLK_OP_GET_ID;
 	}
+}
+
+/* The same of a read or write. */
+static inline enum vblk_metrics_op vblk_request_op_plain(const struct vblk_request *request)
+{
+	return request->type == VIRTIO_BLK_T_IN ? VBLK_OP_READ : VBLK_OP_WRITE;
 }
 
 /* The bytes that a request is about: its ranges, or its data. */

@@ -26,8 +26,10 @@
 #ifndef VBLK_REQUEST_TIMING_H
 #define VBLK_REQUEST_TIMING_H
 
+#include "base/inline.h"
 #include "base/stopwatch.h"
 #include "metrics/metrics.h"
+#include "metrics/probes.h"
 #include "request/disk.h"
 #include "request/request.h"
 
@@ -68,8 +70,28 @@ void vblk_timing_refuse(struct vblk_timing *timing, const struct vblk_request *r
 /* The request that waited was not passed, and left the queue all the same. */
 void vblk_timing_forget(struct vblk_timing *timing);
 
-/* Returns the moment, for vblk_timing_served. */
-uint64_t vblk_timing_pass(struct vblk_timing *timing, const struct vblk_request *request);
+VBLK_ALWAYS_INLINE void vblk_timing_queued(struct vblk_timing *timing, enum vblk_metrics_op op)
+{
+	vblk_metrics_record(timing->shard, op, VBLK_PHASE_QUEUED,
+			    timing->edge_ns - timing->begun_ns);
+}
+
+/* The request that waited has its tokens. */
+void vblk_timing_waited(struct vblk_timing *timing, enum vblk_metrics_op op);
+
+/* Returns the moment, for vblk_timing_served. `op` is the request's. */
+VBLK_ALWAYS_INLINE uint64_t vblk_timing_pass(struct vblk_timing *timing,
+					     const struct vblk_request *request,
+					     enum vblk_metrics_op op)
+{
+	if (timing->waits)
+		vblk_timing_waited(timing, op);
+	else
+		vblk_timing_queued(timing, op);
+	VBLK_PROBE_SUBMIT(timing->instance, timing->index, request->head, request->type,
+			  request->sector, request->data_len);
+	return timing->edge_ns;
+}
 
 static inline void vblk_timing_done(struct vblk_timing *timing)
 {
@@ -85,9 +107,22 @@ static inline void vblk_timing_pass_time(struct vblk_timing *timing)
 	timing->is_now = false;
 }
 
-/* `since_ns` is when it was handed to the disk. Behind vblk_timing_done. */
-void vblk_timing_served(struct vblk_timing *timing, const struct vblk_request *request,
-			uint64_t since_ns, uint8_t status);
+/*
+ * `since_ns` is when it was handed to the disk; `op` and `bytes` are the request's. Behind
+ * vblk_timing_done.
+ */
+VBLK_ALWAYS_INLINE void vblk_timing_served(struct vblk_timing *timing,
+					   const struct vblk_request *request,
+					   enum vblk_metrics_op op, uint64_t bytes,
+					   uint64_t since_ns, uint8_t status)
+{
+	const uint64_t ns = timing->edge_ns - since_ns;
+
+	vblk_metrics_record(timing->shard, op, VBLK_PHASE_SERVED, ns);
+	vblk_metrics_record_bytes(timing->shard, op, bytes);
+	VBLK_PROBE_COMPLETE(timing->instance, timing->index, request->head, request->type, status,
+			    ns);
+}
 
 static inline void vblk_timing_end(struct vblk_timing *timing)
 {

@@ -15,6 +15,7 @@
 #include "driver.h"
 #include "oracle.h"
 #include "records.h"
+#include "request/hot.h"
 #include "request/iovec.h"
 
 #define COUNT(a)    (sizeof(a) / sizeof((a)[0]))
@@ -23,8 +24,9 @@
 /*
  * What a step does and what its arguments a[0..6] mean.
  *
- * SETUP     a[0] size, from 9 on with DISCARD, from 18 with WRITE_ZEROES, from 27 with both;
- *           a[1..3] table; a[6] 0 read-only, 1 head is a[4..5], 2-7 how vectors are taken
+ * SETUP     a[0] size, from 9 on with DISCARD, from 18 with WRITE_ZEROES, from 27 with both; all
+ *           again from 36 on, by parts; a[1..3] table; a[6] 0 read-only, 1 head is a[4..5], 2-7
+ *           how vectors are taken
  * REQUEST   a[0..5] as of driver_request; its head is the chain's
  * DESC      a[0] index, a[1..3] address, a[4..5] length, a[6] 0-2 flags, 3-7 next
  * INDIRECT  the same in a table elsewhere
@@ -70,6 +72,7 @@ const uint8_t fuzz_phrases[][RECORD_SIZE] = {
 	{ OP_TRAP, 12, 0, 0, 1 },
 	{ OP_TRAP, 9, 0, 0, 1 },
 	{ OP_SETUP, 27 },
+	{ OP_SETUP, 36 },
 	{ OP_SETUP, 27, 0, 0, 0, 0, 0, 1 },
 	{ OP_SETUP, 9 },
 	{ OP_RANGES },
@@ -84,6 +87,7 @@ static struct {
 	struct driver driver;
 	uint16_t head;
 	uint8_t step;
+	bool by_parts; /* the chain is walked, and then judged */
 	struct oracle_rules rules;
 	struct vblk_memory_view view;
 	/* Each in a block of its own: AddressSanitizer watches where they end. */
@@ -103,6 +107,7 @@ static void setup(const uint8_t a[7])
 	run.rules.read_only = a[6] & 1;
 	run.rules.discard = a[0] / COUNT(sizes) & 1;
 	run.rules.write_zeroes = a[0] / COUNT(sizes) & 2;
+	run.by_parts = a[0] / COUNT(sizes) & 4;
 	run.step = a[6] >> 2;
 	if (a[6] & 2)
 		run.head = record_u16(a + 4);
@@ -320,6 +325,23 @@ static void expect_vectors(void)
 		   (unsigned long long)done, (unsigned long long)run.want.data_len);
 }
 
+static struct vblk_verdict read_by_parts(const struct vblk_table *table,
+					 const struct vblk_request_rules *rules)
+{
+	vblk_chain_walk(run.chain, &run.view, table, run.head);
+	return vblk_request_parse(run.request, run.chain, &run.view, rules);
+}
+
+/* As a drain does it. */
+static struct vblk_verdict read_whole(const struct vblk_table *table,
+				      const struct vblk_request_rules *rules)
+{
+	struct vblk_verdict verdict = { .action = VBLK_ACTION_RUN };
+
+	(void)vblk_hot_read(run.request, run.chain, &run.view, table, rules, run.head, &verdict);
+	return verdict;
+}
+
 static void take_apart(void)
 {
 	const struct vblk_request_rules rules = {
@@ -335,10 +357,9 @@ static void take_apart(void)
 	memset(run.chain, 0xa5, sizeof(*run.chain));
 	memset(run.request, 0xa5, sizeof(*run.request));
 	vblk_table_open(&table, &run.view, run.driver.desc, run.driver.size);
-	vblk_chain_walk(run.chain, &run.view, &table, run.head);
+	verdict = run.by_parts ? read_by_parts(&table, &rules) : read_whole(&table, &rules);
 	oracle_walk(&run.want_chain, MODEL, run.driver.desc, run.driver.size, run.head);
 	expect_chain();
-	verdict = vblk_request_parse(run.request, run.chain, &run.view, &rules);
 	oracle_judge(&run.want, &run.want_chain, MODEL, &run.rules);
 	FUZZ_TRACE("     %u descriptors, gate %u, action %d", run.chain->count, run.want.gate,
 		   (int)verdict.action);
@@ -368,6 +389,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	driver_init(&run.driver, 16, DESC_BUDGET);
 	run.head = 0;
 	run.step = 0;
+	run.by_parts = false;
 	run.rules = (struct oracle_rules){ .read_only = false };
 	for (size_t i = 0; (record = record_at(data, size, i)); i++) {
 		enum op op = (enum op)(record[0] % OPS);

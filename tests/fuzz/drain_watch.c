@@ -187,7 +187,7 @@ static bool is_sound(const struct oracle_request *request)
 	       request->sector <= sectors - request->data_len / 512;
 }
 
-WRAP(void, vblk_chain_walk,
+WRAP(bool, vblk_chain_walk_plain,
      (struct vblk_chain * chain, struct vblk_memory_view *view, const struct vblk_table *table,
       uint16_t head))
 {
@@ -210,7 +210,7 @@ WRAP(void, vblk_chain_walk,
 		taken[head].sound = is_sound(&request);
 		taken[head].walked = true;
 	}
-	__real_vblk_chain_walk(chain, view, table, head);
+	return __real_vblk_chain_walk_plain(chain, view, table, head);
 }
 
 /* --- Answers --- */
