@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "base/clock.h"
+#include "base/inline.h"
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -62,7 +63,7 @@ uint64_t vblk_stopwatch_mark(struct vblk_stopwatch *watch, struct vblk_stopwatch
 			     uint64_t spread);
 
 /* The time by the counter alone. False: the clock has to be read. */
-static inline bool vblk_stopwatch_by_ticks(struct vblk_stopwatch *watch, uint64_t ticks)
+VBLK_ALWAYS_INLINE bool vblk_stopwatch_by_ticks(struct vblk_stopwatch *watch, uint64_t ticks)
 {
 	const uint64_t passed = ticks - watch->read.ticks;
 	uint64_t ns;
@@ -86,7 +87,7 @@ static inline uint64_t vblk_stopwatch_ticks(void)
 }
 
 /* Returns the time in nanoseconds. */
-static inline uint64_t vblk_stopwatch_now(struct vblk_stopwatch *watch)
+VBLK_ALWAYS_INLINE uint64_t vblk_stopwatch_now(struct vblk_stopwatch *watch)
 {
 	if (watch->span > 0 && vblk_stopwatch_by_ticks(watch, vblk_stopwatch_ticks()))
 		return watch->now_ns;

@@ -102,7 +102,7 @@ int vblk_memory_add_region(struct vblk_memory *memory, uint64_t address, uint64_
 	if (!regions)
 		return -ENOMEM;
 	memmove(&regions[slot + 1], &regions[slot], (memory->count - slot) * sizeof(*regions));
-	regions[slot] = (struct vblk_memory_region){ address, last, host };
+	regions[slot] = (struct vblk_memory_region){ address, last, length, host };
 	memory->regions = regions;
 	memory->count++;
 	return 0;

@@ -21,12 +21,14 @@
 #include <errno.h>
 #include <vblk/memory.h>
 
+#include "base/inline.h"
 #include "base/sigbus.h"
 #include "memory/dirty.h"
 
 struct vblk_memory_region {
 	uint64_t start; /* first guest-physical address */
 	uint64_t last;	/* last guest-physical address, inclusive: a region may end at 2^64 */
+	uint64_t length;
 	uint8_t *host;
 };
 
@@ -64,7 +66,7 @@ bool vblk_memory_view_ask_guard(struct vblk_memory_view *view);
  * Whether what was read of this memory so far may be zeros that stand for nothing. Once true it
  * stays so. In the usual case this is one load of a word that nobody writes.
  */
-static inline bool vblk_memory_view_has_failed(struct vblk_memory_view *view)
+VBLK_ALWAYS_INLINE bool vblk_memory_view_has_failed(struct vblk_memory_view *view)
 {
 	if (!view->guard)
 		return false;
@@ -100,31 +102,21 @@ static inline uint8_t *vblk_memory_view_at(struct vblk_memory_view *view, uint64
 }
 
 /*
- * The host address of all the `length` bytes (at least 1) from `address` on, if they lie in the
- * region that was found last, as they nearly always do. NULL: ask vblk_memory_view_at.
+ * The host address of all the `length` bytes (at least 1) from `address` on. NULL: they are not in
+ * one region, or not mapped. They nearly always are where the last ones were.
  */
-static inline uint8_t *vblk_memory_view_near(const struct vblk_memory_view *view, uint64_t address,
-					     uint64_t length)
+VBLK_ALWAYS_INLINE uint8_t *vblk_memory_view_whole(struct vblk_memory_view *view, uint64_t address,
+						   uint64_t length)
 {
 	const struct vblk_memory_region *region = view->recent;
-	uint64_t offset, span;
+	uint64_t piece, offset;
+	uint8_t *host;
 
-	if (!region)
-		return NULL;
-	offset = address - region->start;
-	span = region->last - region->start;
-	return offset <= span && length - 1 <= span - offset ? region->host + offset : NULL;
-}
-
-/* The same wherever they lie. NULL: they are not in one region, or not mapped. */
-static inline uint8_t *vblk_memory_view_whole(struct vblk_memory_view *view, uint64_t address,
-					      uint64_t length)
-{
-	uint8_t *host = vblk_memory_view_near(view, address, length);
-	uint64_t piece;
-
-	if (__builtin_expect(host != NULL, true))
-		return host;
+	if (__builtin_expect(region != NULL, true)) {
+		offset = address - region->start;
+		if (offset < region->length && length <= region->length - offset)
+			return region->host + offset;
+	}
 	host = vblk_memory_view_at(view, address, length, &piece);
 	return piece == length ? host : NULL;
 }
@@ -174,8 +166,8 @@ VBLK_MUST_USE static inline int vblk_memory_copy_in_16(struct vblk_memory_view *
 }
 
 /* As vblk_memory_copy_out for one byte. */
-VBLK_MUST_USE static inline int vblk_memory_put_byte(struct vblk_memory_view *view,
-						     uint64_t address, uint8_t value)
+VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_memory_put_byte(struct vblk_memory_view *view,
+							  uint64_t address, uint8_t value)
 {
 	uint8_t *guest = vblk_memory_view_whole(view, address, 1);
 

@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 
 #include "base/buckets.h"
+#include "base/inline.h"
 
 #define VBLK_METRICS_ALIGN 64
 
@@ -129,7 +130,7 @@ struct vblk_metrics_shard *vblk_metrics_join(struct vblk_metrics *metrics);
 /* The last of the owner's accesses. NULL is ignored. */
 void vblk_metrics_leave(struct vblk_metrics_shard *shard);
 
-static inline void vblk_metrics_step(_Atomic uint64_t *cell, uint64_t n)
+VBLK_ALWAYS_INLINE void vblk_metrics_step(_Atomic uint64_t *cell, uint64_t n)
 {
 	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
 			      memory_order_relaxed);
@@ -139,9 +140,9 @@ static inline void vblk_metrics_step(_Atomic uint64_t *cell, uint64_t n)
  * A request succeeded. `bytes` are those that came from the backing (they may be none), that were
  * written, or that the ranges have; of a flush, none. Without a shard any thread may.
  */
-static inline void vblk_metrics_add_completed(struct vblk_metrics *metrics,
-					      struct vblk_metrics_shard *shard,
-					      enum vblk_metrics_op op, uint64_t bytes)
+VBLK_ALWAYS_INLINE void vblk_metrics_add_completed(struct vblk_metrics *metrics,
+						   struct vblk_metrics_shard *shard,
+						   enum vblk_metrics_op op, uint64_t bytes)
 {
 	if (shard) {
 		vblk_metrics_step(&shard->completed.requests[op], 1);
@@ -152,7 +153,7 @@ static inline void vblk_metrics_add_completed(struct vblk_metrics *metrics,
 	}
 }
 
-static inline void vblk_metrics_cells_add(struct vblk_metrics_cells *cells, uint64_t value)
+VBLK_ALWAYS_INLINE void vblk_metrics_cells_add(struct vblk_metrics_cells *cells, uint64_t value)
 {
 	unsigned bucket = vblk_bucket_of(value, VBLK_METRICS_BUCKET_BITS);
 
@@ -165,16 +166,17 @@ static inline void vblk_metrics_cells_add(struct vblk_metrics_cells *cells, uint
 }
 
 /* A request has spent `ns` in a phase. The owner of the shard, which may be NULL. */
-static inline void vblk_metrics_record(struct vblk_metrics_shard *shard, enum vblk_metrics_op op,
-				       enum vblk_metrics_phase phase, uint64_t ns)
+VBLK_ALWAYS_INLINE void vblk_metrics_record(struct vblk_metrics_shard *shard,
+					    enum vblk_metrics_op op, enum vblk_metrics_phase phase,
+					    uint64_t ns)
 {
 	if (shard)
 		vblk_metrics_cells_add(&shard->latency[op][phase], ns);
 }
 
 /* The bytes of a request whose VBLK_PHASE_SERVED is recorded. */
-static inline void vblk_metrics_record_bytes(struct vblk_metrics_shard *shard,
-					     enum vblk_metrics_op op, uint64_t bytes)
+VBLK_ALWAYS_INLINE void vblk_metrics_record_bytes(struct vblk_metrics_shard *shard,
+						  enum vblk_metrics_op op, uint64_t bytes)
 {
 	if (shard)
 		vblk_metrics_cells_add(&shard->request_bytes[op], bytes);

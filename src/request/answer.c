@@ -6,11 +6,8 @@
  */
 #include <linux/virtio_mmio.h>
 
-#include "base/inline.h"
 #include "base/log.h"
-#include "metrics/metrics.h"
-#include "request/drain_parts.h"
-#include "request/hot.h"
+#include "request/publish.h"
 
 void vblk_drain_forget_stall(struct vblk_drain *drain)
 {
@@ -64,80 +61,28 @@ static enum vblk_step unpublished(struct vblk_drain *drain, uint16_t head, int e
 	return VBLK_STEP_SERVED;
 }
 
-/* Publishes a request, between the two entries that the record of requests in flight needs. */
-VBLK_ALWAYS_INLINE int push(struct vblk_drain *drain, uint16_t head, uint32_t used_len)
-{
-	const struct vblk_journal *journal = &drain->config.journal;
-	int ret;
-
-	if (journal->ops)
-		journal->ops->prepare(journal->context, head);
-	ret = vblk_hot_push(&drain->queue, head, used_len);
-	if (journal->ops && ret == 0)
-		journal->ops->commit(journal->context, head, drain->queue.next_used);
-	return ret;
-}
-
-/* What is to be brought to the driver. */
-struct delivery {
-	uint8_t status;
-	uint32_t used_len;
-	const struct vblk_answer *answer;   /* what may have to be logged; NULL: nothing */
-	const struct vblk_verdict *verdict; /* of the gate that made it; NULL: it was carried out */
-};
-
 static void log_answer(const struct vblk_drain *drain, const struct vblk_request *request,
-		       const struct delivery *delivery)
+		       const struct vblk_delivery *delivery)
 {
 	if (delivery->answer)
 		vblk_io_log(&drain->io, request, delivery->answer);
 }
 
-VBLK_NEVER_INLINE enum vblk_step no_status(struct vblk_drain *drain,
-					   const struct vblk_request *request,
-					   struct delivery delivery)
+enum vblk_step vblk_drain_no_status(struct vblk_drain *drain, const struct vblk_request *request,
+				    struct vblk_delivery delivery)
 {
 	log_answer(drain, request, &delivery);
 	return vblk_drain_drop(drain, request, VBLK_ERROR_STATUS,
 			       "status byte is not in guest memory");
 }
 
-VBLK_NEVER_INLINE enum vblk_step no_element(struct vblk_drain *drain,
-					    const struct vblk_request *request,
-					    struct delivery delivery, int error)
+enum vblk_step vblk_drain_no_element(struct vblk_drain *drain, const struct vblk_request *request,
+				     struct vblk_delivery delivery, int error)
 {
 	log_answer(drain, request, &delivery);
 	if (vblk_drain_is_cut_off(drain))
 		return VBLK_STEP_BROKEN;
 	return unpublished(drain, request->head, error, made_by(request, delivery.verdict));
-}
-
-/*
- * Writes the status byte and the used element, and lets go of the lease, which is held. Says
- * whether the driver will find it.
- */
-VBLK_ALWAYS_INLINE enum vblk_step publish(struct vblk_drain *drain,
-					  const struct vblk_request *request,
-					  struct delivery delivery, bool *published)
-{
-	int ret;
-
-	*published = false;
-	ret = vblk_memory_put_byte(&drain->queue.view, request->status_addr, delivery.status);
-	if (ret < 0) {
-		vblk_lease_release(&drain->lease);
-		return no_status(drain, request, delivery);
-	}
-	ret = push(drain, request->head, delivery.used_len);
-	vblk_lease_release(&drain->lease);
-	if (ret < 0)
-		return no_element(drain, request, delivery, ret);
-	if (delivery.answer)
-		vblk_io_log(&drain->io, request, delivery.answer);
-	*published = true;
-	drain->batch.published++;
-	vblk_timing_done(&drain->timing);
-	return VBLK_STEP_SERVED;
 }
 
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
@@ -156,26 +101,9 @@ enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_requ
 	}
 	if (!vblk_drain_hold(drain))
 		return VBLK_STEP_BROKEN;
-	return publish(drain, request, (struct delivery){ verdict->status, 1, NULL, verdict },
-		       &published);
-}
-
-/*
- * Publishes the answer to a request that was carried out. The lease is held. What it is counted as
- * and the bytes it is about are the request's.
- */
-VBLK_ALWAYS_INLINE enum vblk_step deliver(struct vblk_drain *drain,
-					  const struct vblk_flight *flight,
-					  struct delivery delivery, enum vblk_metrics_op op,
-					  uint64_t bytes)
-{
-	bool published;
-	enum vblk_step step = publish(drain, &flight->request, delivery, &published);
-
-	if (published)
-		vblk_timing_served(&drain->timing, &flight->request, op, bytes, flight->since_ns,
-				   delivery.status);
-	return step;
+	return vblk_drain_publish(drain, request,
+				  (struct vblk_delivery){ verdict->status, 1, NULL, verdict },
+				  &published);
 }
 
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight)
@@ -186,39 +114,13 @@ enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight 
 
 	if (!drain->poisoned && vblk_drain_hold(drain)) {
 		answer = vblk_io_complete(&drain->io, request, &flight->transfer);
-		step = deliver(drain, flight,
-			       (struct delivery){ answer.status, answer.used_len, &answer, NULL },
-			       vblk_request_op(request), vblk_request_bytes(request));
+		step = vblk_drain_deliver(
+			drain, flight,
+			(struct vblk_delivery){ answer.status, answer.used_len, &answer, NULL },
+			vblk_request_op(request), vblk_request_bytes(request));
 	}
 	vblk_label_clear(&flight->label);
 	return step;
-}
-
-VBLK_ALWAYS_INLINE enum vblk_step conclude_moved(struct vblk_drain *drain,
-						 struct vblk_flight *flight,
-						 enum vblk_metrics_op op, uint32_t written)
-{
-	const uint32_t bytes = flight->request.data_len;
-	enum vblk_step step = VBLK_STEP_BROKEN;
-
-	if (vblk_drain_hold(drain)) {
-		vblk_metrics_add_completed(drain->config.disk->metrics, drain->timing.shard, op,
-					   bytes);
-		step = deliver(drain, flight,
-			       (struct delivery){ VIRTIO_BLK_S_OK, written + 1, NULL, NULL }, op,
-			       bytes);
-	}
-	vblk_label_clear(&flight->label);
-	return step;
-}
-
-enum vblk_step vblk_drain_conclude_moved(struct vblk_drain *drain, struct vblk_flight *flight)
-{
-	const struct vblk_request *request = &flight->request;
-
-	return request->type == VIRTIO_BLK_T_IN
-		       ? conclude_moved(drain, flight, VBLK_OP_READ, request->data_len)
-		       : conclude_moved(drain, flight, VBLK_OP_WRITE, 0);
 }
 
 void vblk_drain_interrupt(struct vblk_drain *drain)

@@ -13,8 +13,7 @@
 #include "base/log.h"
 #include "base/relax.h"
 #include "metrics/metrics.h"
-#include "request/drain_parts.h"
-#include "request/hot.h"
+#include "request/publish.h"
 
 /* Where a request was taken from. */
 enum origin {

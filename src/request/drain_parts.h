@@ -7,6 +7,7 @@
 #ifndef VBLK_REQUEST_DRAIN_PARTS_H
 #define VBLK_REQUEST_DRAIN_PARTS_H
 
+#include "base/inline.h"
 #include "request/drain.h"
 
 /*
@@ -66,7 +67,7 @@ void vblk_drain_cut_off(struct vblk_drain *drain);
  * Whether memory was lost: then what was read of it since the last look means nothing, and the
  * queue is served no more. Not while the lease is held.
  */
-static inline bool vblk_drain_is_cut_off(struct vblk_drain *drain)
+VBLK_ALWAYS_INLINE bool vblk_drain_is_cut_off(struct vblk_drain *drain)
 {
 	if (vblk_memory_view_has_failed(&drain->queue.view))
 		vblk_drain_cut_off(drain);
@@ -74,7 +75,7 @@ static inline bool vblk_drain_is_cut_off(struct vblk_drain *drain)
 }
 
 /* Takes the lease. False if the guest is not to be touched: we were given up, or cut off. */
-static inline bool vblk_drain_hold(struct vblk_drain *drain)
+VBLK_ALWAYS_INLINE bool vblk_drain_hold(struct vblk_drain *drain)
 {
 	return !vblk_drain_is_cut_off(drain) && vblk_lease_hold(&drain->lease);
 }
@@ -89,9 +90,6 @@ enum vblk_step vblk_drain_drop(struct vblk_drain *drain, const struct vblk_reque
 enum vblk_step vblk_drain_reply(struct vblk_drain *drain, const struct vblk_request *request,
 				const struct vblk_verdict *verdict);
 enum vblk_step vblk_drain_conclude(struct vblk_drain *drain, struct vblk_flight *flight);
-
-/* As vblk_drain_conclude behind vblk_flight_has_moved, of a queue that is not poisoned. */
-enum vblk_step vblk_drain_conclude_moved(struct vblk_drain *drain, struct vblk_flight *flight);
 
 /*
  * One interrupt decision for all that was published since the last (specification 2.7.7.2); none if

@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <vblk/inspect.h>
 
+#include "base/inline.h"
+
 struct vblk_label {
 	atomic_uint turn;
 	_Atomic uint16_t head;
@@ -32,8 +34,8 @@ static inline void vblk_label_init(struct vblk_label *label)
 }
 
 /* Only when it is clear. */
-static inline void vblk_label_set(struct vblk_label *label, uint16_t head, uint32_t type,
-				  uint64_t sector, uint64_t bytes, uint64_t since_ns)
+VBLK_ALWAYS_INLINE void vblk_label_set(struct vblk_label *label, uint16_t head, uint32_t type,
+				       uint64_t sector, uint64_t bytes, uint64_t since_ns)
 {
 	const unsigned turn = atomic_load_explicit(&label->turn, memory_order_relaxed);
 
@@ -46,7 +48,7 @@ static inline void vblk_label_set(struct vblk_label *label, uint16_t head, uint3
 }
 
 /* Of one that is clear already nothing changes. */
-static inline void vblk_label_clear(struct vblk_label *label)
+VBLK_ALWAYS_INLINE void vblk_label_clear(struct vblk_label *label)
 {
 	const unsigned turn = atomic_load_explicit(&label->turn, memory_order_relaxed);
 

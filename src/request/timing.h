@@ -93,7 +93,7 @@ VBLK_ALWAYS_INLINE uint64_t vblk_timing_pass(struct vblk_timing *timing,
 	return timing->edge_ns;
 }
 
-static inline void vblk_timing_done(struct vblk_timing *timing)
+VBLK_ALWAYS_INLINE void vblk_timing_done(struct vblk_timing *timing)
 {
 	if (!timing->is_now)
 		timing->edge_ns = vblk_stopwatch_now(&timing->watch);
