@@ -29,6 +29,14 @@ enum direction {
 	FROM_VECTORS
 };
 
+/* One vector, of which something is to be moved, and nothing behind the end. */
+static inline bool is_usual(const struct memory *memory, const struct iovec *iov, int count,
+			    uint64_t offset)
+{
+	return count == 1 && offset < memory->size && iov->iov_len > 0 &&
+	       iov->iov_len <= memory->size - offset;
+}
+
 /* Copies between the vectors and the disk as far as both go. */
 VBLK_NEVER_INLINE ssize_t copy(const struct memory *memory, const struct iovec *iov, int count,
 			       uint64_t offset, enum direction direction)
@@ -65,8 +73,7 @@ static ssize_t memory_preadv(void *context, const struct iovec *iov, int count, 
 {
 	const struct memory *memory = context;
 
-	/* The usual call, of which nothing is behind the end. */
-	if (count == 1 && offset <= memory->size && iov->iov_len <= memory->size - offset) {
+	if (is_usual(memory, iov, count, offset)) {
 		memcpy(iov->iov_base, memory->bytes + offset, iov->iov_len);
 		return (ssize_t)iov->iov_len;
 	}
@@ -75,8 +82,14 @@ static ssize_t memory_preadv(void *context, const struct iovec *iov, int count, 
 
 static ssize_t memory_pwritev(void *context, const struct iovec *iov, int count, uint64_t offset)
 {
-	ssize_t n = copy(context, iov, count, offset, FROM_VECTORS);
+	const struct memory *memory = context;
+	ssize_t n;
 
+	if (is_usual(memory, iov, count, offset)) {
+		memcpy(memory->bytes + offset, iov->iov_base, iov->iov_len);
+		return (ssize_t)iov->iov_len;
+	}
+	n = copy(memory, iov, count, offset, FROM_VECTORS);
 	return n == 0 && wants_bytes(iov, count) ? -ENOSPC : n;
 }
 

@@ -136,7 +136,7 @@ VBLK_MUST_USE int vblk_memory_copy_out(struct vblk_memory_view *view, uint64_t a
  * Fuzzers play a guest that changes a byte as soon as it was read: where they are built, they are
  * told of each read that does not go through vblk_memory_copy_in.
  */
-#ifdef VBLK_WATCH_FETCHES
+#ifdef VBLK_WATCHED
 void vblk_memory_fetched(uint64_t address, uint64_t length);
 #else
 static inline void vblk_memory_fetched(uint64_t address, uint64_t length)

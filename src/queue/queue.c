@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a split virtqueue does now and then; what it does with each request is in queue/ring.h.
+ * What a split virtqueue does now and then; what it does with each request is in queue/vring.h.
  */
-#include "queue/ring.h"
+#include "queue/vring.h"
 
 #include <linux/virtio_ring.h>
 #include <stdatomic.h>
@@ -20,8 +20,8 @@ static void window_open(struct vblk_queue_window *window, struct vblk_memory_vie
 	window->length = window->host ? piece : 0;
 }
 
-void *vblk_ring_by_map(struct vblk_queue *queue, const struct vblk_queue_window *window,
-		       uint64_t offset, uint64_t size)
+void *vblk_vring_by_map(struct vblk_queue *queue, const struct vblk_queue_window *window,
+			uint64_t offset, uint64_t size)
 {
 	uint64_t address, piece;
 	void *host;
@@ -44,12 +44,12 @@ void vblk_queue_start(struct vblk_queue *queue, const struct vblk_queue_layout *
 
 int vblk_queue_used_idx(struct vblk_queue *queue, uint16_t *used_idx)
 {
-	return vblk_ring_load16(queue, &queue->used, VBLK_USED_IDX, used_idx);
+	return vblk_vring_load16(queue, &queue->used, VBLK_USED_IDX, used_idx);
 }
 
 int vblk_queue_avail_idx(struct vblk_queue *queue, uint16_t *avail_idx)
 {
-	return vblk_ring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, avail_idx);
+	return vblk_vring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, avail_idx);
 }
 
 void vblk_queue_continue(struct vblk_queue *queue, uint16_t next_avail, uint16_t next_used)
@@ -70,7 +70,7 @@ void vblk_queue_recall(struct vblk_queue *queue, uint16_t from, uint16_t to)
 	for (; from != to; from++) {
 		uint16_t *head = vblk_queue_taken_at(queue, from);
 
-		if (vblk_ring_load16(queue, &queue->avail, vblk_avail_slot(queue, from), head) < 0)
+		if (vblk_vring_load16(queue, &queue->avail, vblk_avail_slot(queue, from), head) < 0)
 			*head = UINT16_MAX;
 	}
 }
@@ -96,14 +96,14 @@ uint16_t vblk_queue_behind(const struct vblk_queue *queue)
 
 int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head)
 {
-	return vblk_ring_pop(queue, head);
+	return vblk_vring_pop(queue, head);
 }
 
 bool vblk_queue_has_next(struct vblk_queue *queue)
 {
 	uint16_t avail_idx;
 
-	return vblk_ring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx) < 0 ||
+	return vblk_vring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx) < 0 ||
 	       avail_idx != queue->next_avail;
 }
 
@@ -120,24 +120,24 @@ void vblk_queue_undo_pop(struct vblk_queue *queue, uint16_t head)
 }
 
 /* Stores a used element that does not lie in one piece, or not where the ring begins. */
-int vblk_ring_store_used_by_map(struct vblk_queue *queue, uint64_t slot, uint16_t head,
-				uint32_t length)
+int vblk_vring_store_used_by_map(struct vblk_queue *queue, uint64_t slot, uint16_t head,
+				 uint32_t length)
 {
-	if (vblk_ring_store32(queue, &queue->used, slot, head) < 0)
+	if (vblk_vring_store32(queue, &queue->used, slot, head) < 0)
 		return -EFAULT;
-	return vblk_ring_store32(queue, &queue->used, slot + 4, length);
+	return vblk_vring_store32(queue, &queue->used, slot + 4, length);
 }
 
 int vblk_queue_push(struct vblk_queue *queue, uint16_t head, uint32_t length)
 {
-	return vblk_ring_push(queue, head, length);
+	return vblk_vring_push(queue, head, length);
 }
 
 int vblk_queue_disable_notifications(struct vblk_queue *queue)
 {
 	if (queue->event_idx)
 		return 0;
-	return vblk_ring_store16(queue, &queue->used, VBLK_USED_FLAGS, VRING_USED_F_NO_NOTIFY);
+	return vblk_vring_store16(queue, &queue->used, VBLK_USED_FLAGS, VRING_USED_F_NO_NOTIFY);
 }
 
 int vblk_queue_enable_notifications(struct vblk_queue *queue)
@@ -146,14 +146,14 @@ int vblk_queue_enable_notifications(struct vblk_queue *queue)
 	int ret;
 
 	if (queue->event_idx)
-		ret = vblk_ring_store16(queue, &queue->used, vblk_avail_event_offset(queue),
-					queue->next_avail);
+		ret = vblk_vring_store16(queue, &queue->used, vblk_avail_event_offset(queue),
+					 queue->next_avail);
 	else
-		ret = vblk_ring_store16(queue, &queue->used, VBLK_USED_FLAGS, 0);
+		ret = vblk_vring_store16(queue, &queue->used, VBLK_USED_FLAGS, 0);
 	if (ret < 0)
 		return ret;
 	atomic_thread_fence(memory_order_seq_cst);
-	ret = vblk_ring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx);
+	ret = vblk_vring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx);
 	if (ret < 0)
 		return ret;
 	return avail_idx != queue->next_avail;
@@ -167,7 +167,7 @@ int vblk_queue_needs_interrupt(struct vblk_queue *queue)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!queue->event_idx)
 		return 1;
-	if (vblk_ring_load16(queue, &queue->avail, vblk_used_event_offset(queue), &used_event) < 0)
+	if (vblk_vring_load16(queue, &queue->avail, vblk_used_event_offset(queue), &used_event) < 0)
 		return -EFAULT;
 	old = (uint16_t)(queue->next_used - queue->num_added);
 	queue->num_added = 0;

@@ -206,6 +206,7 @@ void vblk_queue_adopt(struct vblk_queue *queue, uint16_t head);
  *
  * avail.idx and the element are read with acquire order, pairing with the driver's release of
  * avail.idx: descriptors read after this are at least as new as the head.
+ * Drains have this and vblk_queue_push inline (queue/vring.h).
  */
 VBLK_MUST_USE int vblk_queue_pop(struct vblk_queue *queue, uint16_t *head);
 

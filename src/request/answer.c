@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a drain answers the driver: status byte and used element, the interrupt for a batch of them,
- * NEEDS_RESET when the driver has broken the queue. All of it under the lease, and all messages
- * behind it.
+ * How a drain answers the driver: what is to be told, what becomes of it when that cannot be
+ * written, and the interrupt for a batch. All of it under the lease, and all messages behind it.
  */
 #include <linux/virtio_mmio.h>
 

@@ -38,8 +38,9 @@ void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
 
 /*
  * Most requests are plain: header, data and status byte are a descriptor each, in this order, of 16
- * bytes, any number, and one. Does the same as vblk_chain_walk, and returns whether it was such a
- * chain; then it costs half as much. No descriptor is read twice.
+ * bytes, at most VBLK_SIZE_MAX, and one. Does the same as vblk_chain_walk, and returns whether it
+ * was such a chain; then it costs half as much. No descriptor is read twice. Drains have it inline
+ * (request/plain.h).
  */
 bool vblk_chain_walk_plain(struct vblk_chain *chain, struct vblk_memory_view *view,
 			   const struct vblk_table *table, uint16_t head);
@@ -58,12 +59,12 @@ VBLK_MUST_USE static inline bool vblk_table_enter(struct vblk_table *table,
 	return true;
 }
 
-/* Where a walk is: `index` of the table was read last. */
+/* Where a walk is, a descriptor of the table having been read. */
 struct vblk_walk {
 	struct vblk_table table;
 	uint32_t budget; /* descriptors that may still be read of it */
-	uint32_t index;
-	bool indirect; /* it is a table that a descriptor has named */
+	uint32_t index;	 /* which is to be read next; set when that is known */
+	bool indirect;	 /* it is a table that a descriptor has named */
 };
 
 /*

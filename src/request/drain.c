@@ -182,10 +182,13 @@ VBLK_ALWAYS_INLINE enum vblk_step carry_out_plain(struct vblk_drain *drain,
 	ssize_t result;
 
 	put_label(flight, request->data_len);
+	vblk_flight_begin(flight);
 	if (!vblk_flight_place(&drain->io, flight))
 		return vblk_drain_conclude(drain, flight);
+	if (drain->config.air)
+		return move_by_flight(drain, flight);
 	vec.iov_base = vblk_iovecs_find_whole(&drain->queue.view, request);
-	if (!vec.iov_base || drain->config.air || vblk_flight_must_stop(&drain->io))
+	if (!vec.iov_base || vblk_flight_must_stop(&drain->io))
 		return move_by_flight(drain, flight);
 	result = vblk_hot_move(
 		backing, request->type == VIRTIO_BLK_T_IN ? VBLK_CALL_PREADV : VBLK_CALL_PWRITEV,

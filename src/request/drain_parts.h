@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of a drain have in common: drain.c takes requests and has them carried out,
- * answer.c brings what came of them to the driver, poison.c gives up, reopen.c finds out where to
- * begin. Nobody else includes this.
+ * answer.c and publish.h bring what came of them to the driver, poison.c gives up, drain_life.c
+ * begins and ends, reopen.c finds out where to go on. Nobody else includes this.
  */
 #ifndef VBLK_REQUEST_DRAIN_PARTS_H
 #define VBLK_REQUEST_DRAIN_PARTS_H

@@ -360,8 +360,7 @@ static bool next_write_zeros(const struct vblk_io *io, struct vblk_flight *fligh
 
 bool vblk_flight_start(struct vblk_io *io, struct vblk_flight *flight)
 {
-	flight->interrupts = 0;
-	flight->transfer = (struct vblk_transfer){ .error = 0 };
+	vblk_flight_begin(flight);
 	switch (flight->request.type) {
 	case VIRTIO_BLK_T_IN:
 	case VIRTIO_BLK_T_OUT:

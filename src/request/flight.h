@@ -92,6 +92,13 @@ VBLK_ALWAYS_INLINE bool vblk_flight_go(const struct vblk_io *io, struct vblk_fli
 	return vblk_flight_must_stop(io) ? vblk_flight_fail(flight, -ECANCELED) : true;
 }
 
+/* What every start begins with. */
+static inline void vblk_flight_begin(struct vblk_flight *flight)
+{
+	flight->interrupts = 0;
+	flight->transfer = (struct vblk_transfer){ .error = 0 };
+}
+
 /* The first step of a read or write: finds its place on the disk. False: it has none. */
 VBLK_MUST_USE VBLK_ALWAYS_INLINE bool vblk_flight_place(const struct vblk_io *io,
 							struct vblk_flight *flight)
@@ -99,8 +106,6 @@ VBLK_MUST_USE VBLK_ALWAYS_INLINE bool vblk_flight_place(const struct vblk_io *io
 	const struct vblk_request *request = &flight->request;
 	uint64_t end;
 
-	flight->interrupts = 0;
-	flight->transfer = (struct vblk_transfer){ .error = 0 };
 	if (vblk_mul_u64(request->sector, VBLK_SECTOR_SIZE, &flight->offset) &&
 	    vblk_add_u64(flight->offset, request->data_len, &end) &&
 	    end <= vblk_disk_capacity(io->disk))

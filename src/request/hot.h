@@ -7,11 +7,11 @@
 #define VBLK_REQUEST_HOT_H
 
 #include "backing/call.h"
-#include "queue/ring.h"
+#include "queue/vring.h"
 #include "request/plain.h"
 #include "request/request.h"
 
-#ifdef VBLK_WATCH_FETCHES
+#ifdef VBLK_WATCHED
 
 #define vblk_hot_pop  vblk_queue_pop
 #define vblk_hot_push vblk_queue_push
@@ -30,8 +30,8 @@ static inline ssize_t vblk_hot_move(struct vblk_backing *backing, enum vblk_call
 
 #else
 
-#define vblk_hot_pop  vblk_ring_pop
-#define vblk_hot_push vblk_ring_push
+#define vblk_hot_pop  vblk_vring_pop
+#define vblk_hot_push vblk_vring_push
 #define vblk_hot_walk vblk_plain_walk
 
 static inline ssize_t vblk_hot_move(struct vblk_backing *backing, enum vblk_call_op op,

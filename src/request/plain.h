@@ -9,6 +9,7 @@
 #define VBLK_REQUEST_PLAIN_H
 
 #include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
 
 #include "base/inline.h"
 #include "request/chain.h"
@@ -30,12 +31,14 @@ static inline bool vblk_plain_is_data(struct vblk_desc_words words)
 	       (uint32_t)words.rest <= VBLK_SIZE_MAX;
 }
 
-/* Where such a walk is: at a descriptor that was read, and is not in the chain yet. */
+/*
+ * Where such a walk is: at a descriptor that was read, and is not in the chain yet. The table's
+ * fields are apart, because compilers keep those in registers.
+ */
 struct vblk_plain {
-	const uint64_t *host; /* of the table */
+	const uint64_t *host;
 	uint32_t size;
 	uint64_t address;
-	uint32_t index;
 	uint32_t count; /* of the chain */
 	bool indirect;
 	struct vblk_desc_words words;
@@ -45,7 +48,6 @@ VBLK_ALWAYS_INLINE void vblk_plain_read(struct vblk_plain *walk, uint32_t index)
 {
 	const struct vblk_table table = { walk->address, walk->host, walk->size };
 
-	walk->index = index;
 	walk->words = vblk_table_words(&table, index);
 }
 
@@ -90,7 +92,6 @@ VBLK_ALWAYS_INLINE bool vblk_plain_leave(const struct vblk_plain *walk, struct v
 			   (struct vblk_walk){
 				   .table = { walk->address, walk->host, walk->size },
 				   .budget = walk->size - 1 - walk->count,
-				   .index = walk->index,
 				   .indirect = walk->indirect,
 			   },
 			   walk->words);

@@ -85,9 +85,10 @@ VBLK_ALWAYS_INLINE enum vblk_step vblk_drain_deliver(struct vblk_drain *drain,
 	return step;
 }
 
+/* `to_guest` is how many bytes of data the guest was given. */
 VBLK_ALWAYS_INLINE enum vblk_step vblk_drain_conclude_as(struct vblk_drain *drain,
 							 struct vblk_flight *flight,
-							 enum vblk_metrics_op op, uint32_t written)
+							 enum vblk_metrics_op op, uint32_t to_guest)
 {
 	const uint32_t bytes = flight->request.data_len;
 	enum vblk_step step = VBLK_STEP_BROKEN;
@@ -97,13 +98,17 @@ VBLK_ALWAYS_INLINE enum vblk_step vblk_drain_conclude_as(struct vblk_drain *drai
 					   bytes);
 		step = vblk_drain_deliver(
 			drain, flight,
-			(struct vblk_delivery){ VIRTIO_BLK_S_OK, written + 1, NULL, NULL }, op,
+			(struct vblk_delivery){ VIRTIO_BLK_S_OK, to_guest + 1, NULL, NULL }, op,
 			bytes);
 	}
 	vblk_label_clear(&flight->label);
 	return step;
 }
 
+/*
+ * As vblk_drain_conclude, of a read or write that moved all its data, with nothing left to be done,
+ * of a queue that is not poisoned.
+ */
 VBLK_ALWAYS_INLINE enum vblk_step vblk_drain_conclude_moved(struct vblk_drain *drain,
 							    struct vblk_flight *flight)
 {

@@ -10,7 +10,9 @@
 #ifndef VBLK_REQUEST_REQUEST_H
 #define VBLK_REQUEST_REQUEST_H
 
+#include <endian.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
 #include <vblk/metrics.h>
 
 #include "request/chain.h"
@@ -71,8 +73,8 @@ struct vblk_verdict {
 
 /*
  * Reads the request out of a chain and judges it. Header and ranges are read from guest memory
- * exactly once. On VBLK_ACTION_REPLY and _RUN, head and status_addr are set; on _RUN all of it, and
- * the data has the direction and the size that the type wants.
+ * exactly once, unless they are not all there. On VBLK_ACTION_REPLY and _RUN, head and status_addr
+ * are set; on _RUN all of it, and the data has the direction and the size that the type wants.
  */
 struct vblk_verdict vblk_request_parse(struct vblk_request *request, const struct vblk_chain *chain,
 				       struct vblk_memory_view *view,

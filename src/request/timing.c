@@ -47,3 +47,16 @@ void vblk_timing_landed(struct vblk_timing *timing)
 	vblk_timing_done(timing);
 	timing->is_now = true;
 }
+
+void vblk_timing_tell_pass(const struct vblk_timing *timing, const struct vblk_request *request)
+{
+	VBLK_PROBE_SUBMIT(timing->instance, timing->index, request->head, request->type,
+			  request->sector, request->data_len);
+}
+
+void vblk_timing_tell_served(const struct vblk_timing *timing, const struct vblk_request *request,
+			     uint8_t status, uint64_t ns)
+{
+	VBLK_PROBE_COMPLETE(timing->instance, timing->index, request->head, request->type, status,
+			    ns);
+}

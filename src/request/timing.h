@@ -76,6 +76,11 @@ VBLK_ALWAYS_INLINE void vblk_timing_queued(struct vblk_timing *timing, enum vblk
 			    timing->edge_ns - timing->begun_ns);
 }
 
+/* What a tracer is told of these moments. */
+void vblk_timing_tell_pass(const struct vblk_timing *timing, const struct vblk_request *request);
+void vblk_timing_tell_served(const struct vblk_timing *timing, const struct vblk_request *request,
+			     uint8_t status, uint64_t ns);
+
 /* The request that waited has its tokens. */
 void vblk_timing_waited(struct vblk_timing *timing, enum vblk_metrics_op op);
 
@@ -88,8 +93,8 @@ VBLK_ALWAYS_INLINE uint64_t vblk_timing_pass(struct vblk_timing *timing,
 		vblk_timing_waited(timing, op);
 	else
 		vblk_timing_queued(timing, op);
-	VBLK_PROBE_SUBMIT(timing->instance, timing->index, request->head, request->type,
-			  request->sector, request->data_len);
+	if (VBLK_PROBE_IS_WATCHED(submit))
+		vblk_timing_tell_pass(timing, request);
 	return timing->edge_ns;
 }
 
@@ -120,8 +125,8 @@ VBLK_ALWAYS_INLINE void vblk_timing_served(struct vblk_timing *timing,
 
 	vblk_metrics_record(timing->shard, op, VBLK_PHASE_SERVED, ns);
 	vblk_metrics_record_bytes(timing->shard, op, bytes);
-	VBLK_PROBE_COMPLETE(timing->instance, timing->index, request->head, request->type, status,
-			    ns);
+	if (VBLK_PROBE_IS_WATCHED(complete))
+		vblk_timing_tell_served(timing, request, status, ns);
 }
 
 static inline void vblk_timing_end(struct vblk_timing *timing)

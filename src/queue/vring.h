@@ -7,8 +7,8 @@
  * Used ring:      u16 flags, u16 idx, { u32 id, u32 len } ring[size], u16 avail_event.
  * All little-endian; indices run freely and wrap at 2^16.
  */
-#ifndef VBLK_QUEUE_RING_H
-#define VBLK_QUEUE_RING_H
+#ifndef VBLK_QUEUE_VRING_H
+#define VBLK_QUEUE_VRING_H
 
 #include <endian.h>
 #include <errno.h>
@@ -45,29 +45,29 @@ static inline uint64_t vblk_avail_event_offset(const struct vblk_queue *queue)
 }
 
 /* By way of the map, where a window does not reach: a ring that is not in one piece, or nowhere. */
-void *vblk_ring_by_map(struct vblk_queue *queue, const struct vblk_queue_window *window,
-		       uint64_t offset, uint64_t size);
-int vblk_ring_store_used_by_map(struct vblk_queue *queue, uint64_t slot, uint16_t head,
-				uint32_t length);
+void *vblk_vring_by_map(struct vblk_queue *queue, const struct vblk_queue_window *window,
+			uint64_t offset, uint64_t size);
+int vblk_vring_store_used_by_map(struct vblk_queue *queue, uint64_t slot, uint16_t head,
+				 uint32_t length);
 
 /*
  * The host address of `size` bytes (2 or 4, naturally aligned) at `offset` in a ring area. Aligned
  * values never straddle regions, so one region holds them or nothing does.
  */
-VBLK_ALWAYS_INLINE void *vblk_ring_at(struct vblk_queue *queue,
-				      const struct vblk_queue_window *window, uint64_t offset,
-				      uint64_t size)
+VBLK_ALWAYS_INLINE void *vblk_vring_at(struct vblk_queue *queue,
+				       const struct vblk_queue_window *window, uint64_t offset,
+				       uint64_t size)
 {
 	if (__builtin_expect(offset + size <= window->length, true))
 		return window->host + offset;
-	return vblk_ring_by_map(queue, window, offset, size);
+	return vblk_vring_by_map(queue, window, offset, size);
 }
 
-VBLK_ALWAYS_INLINE int vblk_ring_load16(struct vblk_queue *queue,
-					const struct vblk_queue_window *window, uint64_t offset,
-					uint16_t *value)
+VBLK_ALWAYS_INLINE int vblk_vring_load16(struct vblk_queue *queue,
+					 const struct vblk_queue_window *window, uint64_t offset,
+					 uint16_t *value)
 {
-	const uint16_t *at = vblk_ring_at(queue, window, offset, sizeof(*at));
+	const uint16_t *at = vblk_vring_at(queue, window, offset, sizeof(*at));
 
 	if (!at)
 		return -EFAULT;
@@ -75,11 +75,11 @@ VBLK_ALWAYS_INLINE int vblk_ring_load16(struct vblk_queue *queue,
 	return 0;
 }
 
-VBLK_ALWAYS_INLINE int vblk_ring_store16(struct vblk_queue *queue,
-					 const struct vblk_queue_window *window, uint64_t offset,
-					 uint16_t value)
+VBLK_ALWAYS_INLINE int vblk_vring_store16(struct vblk_queue *queue,
+					  const struct vblk_queue_window *window, uint64_t offset,
+					  uint16_t value)
 {
-	uint16_t *at = vblk_ring_at(queue, window, offset, sizeof(*at));
+	uint16_t *at = vblk_vring_at(queue, window, offset, sizeof(*at));
 
 	if (!at)
 		return -EFAULT;
@@ -88,11 +88,11 @@ VBLK_ALWAYS_INLINE int vblk_ring_store16(struct vblk_queue *queue,
 	return 0;
 }
 
-VBLK_ALWAYS_INLINE int vblk_ring_store32(struct vblk_queue *queue,
-					 const struct vblk_queue_window *window, uint64_t offset,
-					 uint32_t value)
+VBLK_ALWAYS_INLINE int vblk_vring_store32(struct vblk_queue *queue,
+					  const struct vblk_queue_window *window, uint64_t offset,
+					  uint32_t value)
 {
-	uint32_t *at = vblk_ring_at(queue, window, offset, sizeof(*at));
+	uint32_t *at = vblk_vring_at(queue, window, offset, sizeof(*at));
 
 	if (!at)
 		return -EFAULT;
@@ -123,20 +123,20 @@ static inline uint16_t *vblk_queue_taken_at(struct vblk_queue *queue, uint16_t i
 }
 
 /* vblk_queue_pop, inline. */
-VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_ring_pop(struct vblk_queue *queue, uint16_t *head)
+VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_vring_pop(struct vblk_queue *queue, uint16_t *head)
 {
 	uint16_t avail_idx;
 
 	if (!queue->layout.ready || queue->layout.avail == 0)
 		return -EINVAL;
-	if (vblk_ring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx) < 0)
+	if (vblk_vring_load16(queue, &queue->avail, VBLK_AVAIL_IDX, &avail_idx) < 0)
 		return -EFAULT;
 	if ((uint16_t)(avail_idx - queue->next_avail) > queue->layout.size)
 		return -ERANGE;
 	if (avail_idx == queue->next_avail)
 		return 0;
-	if (vblk_ring_load16(queue, &queue->avail, vblk_avail_slot(queue, queue->next_avail),
-			     head) < 0)
+	if (vblk_vring_load16(queue, &queue->avail, vblk_avail_slot(queue, queue->next_avail),
+			      head) < 0)
 		return -EFAULT;
 	if (*head < queue->layout.size) {
 		if (vblk_queue_is_in_flight(queue, *head))
@@ -147,14 +147,14 @@ VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_ring_pop(struct vblk_queue *queue, uin
 	return 1;
 }
 
-VBLK_ALWAYS_INLINE int vblk_ring_store_used(struct vblk_queue *queue, uint16_t head,
-					    uint32_t length)
+VBLK_ALWAYS_INLINE int vblk_vring_store_used(struct vblk_queue *queue, uint16_t head,
+					     uint32_t length)
 {
 	uint64_t slot = vblk_used_slot(queue, queue->next_used);
 	uint32_t *at;
 
 	if (__builtin_expect(slot + VBLK_USED_ELEM > queue->used.length, false))
-		return vblk_ring_store_used_by_map(queue, slot, head, length);
+		return vblk_vring_store_used_by_map(queue, slot, head, length);
 	at = (uint32_t *)(void *)(queue->used.host + slot);
 	__atomic_store_n(&at[0], htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&at[1], htole32(length), __ATOMIC_RELAXED);
@@ -163,16 +163,16 @@ VBLK_ALWAYS_INLINE int vblk_ring_store_used(struct vblk_queue *queue, uint16_t h
 }
 
 /* vblk_queue_push, inline. */
-VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_ring_push(struct vblk_queue *queue, uint16_t head,
-						    uint32_t length)
+VBLK_MUST_USE VBLK_ALWAYS_INLINE int vblk_vring_push(struct vblk_queue *queue, uint16_t head,
+						     uint32_t length)
 {
 	if (head >= queue->layout.size)
 		return -ERANGE;
 	vblk_queue_set_in_flight(queue, head, false);
-	if (vblk_ring_store_used(queue, head, length) < 0 ||
+	if (vblk_vring_store_used(queue, head, length) < 0 ||
 	    vblk_memory_view_has_failed(&queue->view) ||
-	    vblk_ring_store16(queue, &queue->used, VBLK_USED_IDX,
-			      (uint16_t)(queue->next_used + 1)) < 0)
+	    vblk_vring_store16(queue, &queue->used, VBLK_USED_IDX,
+			       (uint16_t)(queue->next_used + 1)) < 0)
 		return -EFAULT;
 	queue->next_used++;
 	queue->num_added++;
