@@ -360,12 +360,21 @@ static int await(const struct ctl *ctl, struct vblk_control_call *call, json_t *
 	return ret;
 }
 
+/* A refusal is told in the words of the server, but for what has another name here. */
+static int refused(const struct ctl *ctl, char *message)
+{
+	if (strcmp(ctl->command, "throttle") == 0)
+		ctl_throttle_spell(message);
+	cmd_complain(NAME, "%s: %s", ctl->command, message);
+	return CMD_FAILED;
+}
+
 /* Takes over `request`. */
 static int ask(const struct ctl *ctl, json_t *request, json_t **result)
 {
 	struct vblk_control_call call;
 	char message[MESSAGE_SIZE];
-	int ret;
+	int ret, status;
 
 	if (vblk_control_call_open(&call, ctl->path, ctl->timeout_s * 1000 + GRACE_MS, message,
 				   sizeof(message))) {
@@ -376,10 +385,9 @@ static int ask(const struct ctl *ctl, json_t *request, json_t **result)
 	ret = vblk_control_call_post(&call, request, message, sizeof(message));
 	if (!ret)
 		ret = await(ctl, &call, result, message, sizeof(message));
-	if (ret)
-		cmd_complain(NAME, "%s: %s", ctl->command, message);
+	status = ret ? refused(ctl, message) : CMD_OK;
 	vblk_control_call_close(&call);
-	return ret ? CMD_FAILED : CMD_OK;
+	return status;
 }
 
 /* What no request is made of. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Limits as people write them: each word is one, or "none" is all. */
+/*
+ * Limits as people write them: each word is one, or "none" is all. They are spelt as in a disk's
+ * description, and what the control protocol calls them is taken too.
+ */
 #include "cmd/ctl_throttle.h"
 
 #ifdef VBLK_HAVE_JANSSON
@@ -17,7 +20,7 @@
 
 static const struct limit {
 	const char *word;
-	const char *member;
+	const char *member; /* of a request; as long as the word */
 	bool bytes;
 } limits[] = {
 	{ "iops", "iops", false },
@@ -25,6 +28,11 @@ static const struct limit {
 	{ "bps", "bps", true },
 	{ "bps-burst", "bps_burst", true },
 };
+
+static bool is_word(const char *word, size_t length, const char *name)
+{
+	return strlen(name) == length && strncmp(word, name, length) == 0;
+}
 
 /* The limit that a word like "iops=100" begins with; NULL after a complaint. */
 static const struct limit *find_limit(const char *word)
@@ -35,7 +43,8 @@ static const struct limit *find_limit(const char *word)
 
 	cmd_nearest_begin_with(&nearest, word, length);
 	for (size_t i = 0; i < VBLK_ARRAY_SIZE(limits); i++) {
-		if (strlen(limits[i].word) == length && strncmp(word, limits[i].word, length) == 0)
+		if (is_word(word, length, limits[i].word) ||
+		    is_word(word, length, limits[i].member))
 			return &limits[i];
 		cmd_nearest_offer(&nearest, limits[i].word);
 	}
@@ -103,6 +112,17 @@ json_t *ctl_throttle_make(char *const *words, int count)
 		}
 	}
 	return request;
+}
+
+void ctl_throttle_spell(char *text)
+{
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(limits); i++) {
+		const size_t length = strlen(limits[i].member);
+
+		for (char *at = text; (at = strstr(at, limits[i].member)); at += length)
+			if (at[length] == '=')
+				memcpy(at, limits[i].word, length);
+	}
 }
 
 #endif

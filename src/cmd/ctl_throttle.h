@@ -11,4 +11,10 @@ struct json_t;
  */
 struct json_t *ctl_throttle_make(char *const *words, int count);
 
+/*
+ * What a server says of a throttle request names its members ("iops_burst=5"): here they are called
+ * as the words, in place.
+ */
+void ctl_throttle_spell(char *text);
+
 #endif

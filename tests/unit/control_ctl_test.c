@@ -192,6 +192,10 @@ static void words_become_requests(void **state)
 		{ "throttle iops=100 bps=1M bps-burst=2M iops-burst=none",
 		  "{\"iops\":100,\"bps\":1048576,\"bps_burst\":2097152,\"iops_burst\":0,"
 		  "\"command\":\"throttle\",\"id\":1}\n" },
+		/* What the protocol calls them. */
+		{ "throttle bps=1M bps_burst=2M iops_burst=0",
+		  "{\"bps\":1048576,\"bps_burst\":2097152,\"iops_burst\":0,"
+		  "\"command\":\"throttle\",\"id\":1}\n" },
 		{ "resize 64M",
 		  "{\"size\":67108864,\"force\":false,\"command\":\"resize\",\"id\":1}\n" },
 		{ "resize 512 --force",
@@ -271,6 +275,18 @@ static void a_refusal_is_told_in_the_words_of_the_server(void **state)
 			 CMD_FAILED);
 	assert_string_equal(err, "vblk ctl: resume: not?now\n");
 	assert_string_equal(out, "");
+}
+
+/* Only what is a limit: a disk may be called like one. */
+static void limits_are_spelt_as_they_are_given(void **state)
+{
+	(void)state;
+	assert_int_equal(call("throttle iops-burst=5", GREETING,
+			      "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"invalid\",\"message\":"
+			      "\"iops_burst=5 and bps_burst=0 of 'iops_burst', bps_burst\"}}\n"),
+			 CMD_FAILED);
+	assert_string_equal(err, "vblk ctl: throttle: iops-burst=5 and bps-burst=0 of "
+				 "'iops_burst', bps_burst\n");
 }
 
 static void assert_complaint(const char *format)
@@ -364,6 +380,8 @@ static void bad_input_is_told(void **state)
 		{ "resize 1000", "'1000': a size like 64M or 2G, a multiple of 512, is wanted" },
 		{ "plot", "plot needs no server: vblk ctl plot FILE --output OUT.svg" },
 		{ "throttle iops=1 iops=2", "throttle: 'iops' is given twice: once is enough" },
+		{ "throttle iops-burst=1 iops_burst=2",
+		  "throttle: 'iops-burst' is given twice: once is enough" },
 		{ "resize", "resize needs one size: 2G, for example" },
 		{ "resize 1 2", "resize needs one size: 2G, for example" },
 		{ "resize large", "'large': a size like 64M or 2G, a multiple of 512, is wanted" },
@@ -426,6 +444,7 @@ int main(void)
 		ONE(what_was_frozen_and_dumped_is_told),
 		ONE(results_are_printed_as_json),
 		ONE(a_refusal_is_told_in_the_words_of_the_server),
+		ONE(limits_are_spelt_as_they_are_given),
 		ONE(servers_that_are_none_of_ours),
 		ONE(a_server_that_says_nothing_is_given_up),
 		ONE(without_a_server),
