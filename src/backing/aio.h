@@ -36,6 +36,7 @@ struct vblk_aio {
  */
 VBLK_MUST_USE static inline int vblk_aio_start(struct vblk_aio *aio, struct vblk_call *call)
 {
+	call->result = 0; /* of the last time it was taken */
 	return aio->ops->start(aio, call);
 }
 

@@ -26,6 +26,11 @@ struct vblk_backing {
 	struct vblk_backing_info info; /* constant once the backing has been handed out */
 	/* As vblk_backing_async_fd; NULL: every call is made by its operation. */
 	int (*async_fd)(void *context, const struct vblk_call *call);
+	/*
+	 * Borrowed: makes the calls that `async_fd` let go and that come back as not made, since
+	 * they have counted. NULL: nothing counts here.
+	 */
+	struct vblk_backing *counted;
 	struct vblk_spares spares; /* who makes such calls */
 };
 

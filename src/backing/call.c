@@ -2,8 +2,12 @@
 /* From a call as a value to the operation that it names. */
 #include "backing/call.h"
 
+#include "backing/aio.h"
+
 ssize_t vblk_backing_perform(struct vblk_backing *backing, const struct vblk_call *call)
 {
+	while (call->result == VBLK_CALL_NOT_MADE && backing->counted)
+		backing = backing->counted;
 	switch (call->op) {
 	case VBLK_CALL_PREADV:
 		return vblk_backing_preadv(backing, call->iov, call->count, call->offset);

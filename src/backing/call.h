@@ -26,7 +26,7 @@ struct vblk_call {
 	uint64_t bytes; /* DISCARD, WRITE_ZEROES; else what the vectors add up to */
 
 	/* While somebody else makes it (backing/aio.h). */
-	ssize_t result; /* when it is over */
+	ssize_t result; /* when it is over; 0 before */
 	/*
 	 * PREADV: what was read is here, and not yet in the vectors; until the next call is
 	 * started. NULL: it is where it belongs.
@@ -35,7 +35,10 @@ struct vblk_call {
 	struct vblk_call *next; /* for who makes it */
 };
 
-/* Makes the call. Returns what the operation returned. */
+/*
+ * Makes the call. Returns what the operation returned. One that came back as not made
+ * (VBLK_CALL_NOT_MADE is its result) was counted when it was handed over, and is not again.
+ */
 VBLK_MUST_USE ssize_t vblk_backing_perform(struct vblk_backing *backing,
 					   const struct vblk_call *call);
 

@@ -298,7 +298,10 @@ static bool is_concerned(struct faulty *faulty, enum vblk_faulty_op op)
 	return concerned;
 }
 
-/* A call that a rule is for is made here, by its operation; others are none of our business. */
+/*
+ * A call that a rule is for is made here, by its operation; others are none of our business, also
+ * if they come back as not made: the base makes them then.
+ */
 static int faulty_async_fd(void *context, const struct vblk_call *call)
 {
 	static const enum vblk_faulty_op ops[] = {
@@ -388,8 +391,10 @@ int vblk_faulty_create(struct vblk_backing *base, const struct vblk_faulty_rule 
 	faulty->base = vblk_backing_ref(base);
 	vblk_backing_get_info(base, &info);
 	err = vblk_backing_create(&faulty_ops, faulty, &info, backing);
-	if (!err)
+	if (!err) {
 		(*backing)->async_fd = faulty_async_fd;
+		(*backing)->counted = base;
+	}
 	return err;
 }
 

@@ -122,13 +122,12 @@ static int uring_start(struct vblk_aio *aio, struct vblk_call *call)
 	struct uring *uring = from_base(aio);
 	struct io_uring_sqe *sqe;
 
-	/* The ring's file is that of all the backing's calls. */
+	/* The ring's file is that of all the backing's calls. Who asks for it makes the call. */
 	if (!fits(call) || !may_change(uring->backing, call) ||
+	    io_uring_sq_space_left(&uring->ring.ring) == 0 ||
 	    vblk_backing_async_fd(uring->backing, call) < 0)
 		return -EAGAIN;
 	sqe = io_uring_get_sqe(&uring->ring.ring);
-	if (!sqe)
-		return -EAGAIN;
 	call->staged = take_stage(uring, call);
 	prepare(&uring->ring, sqe, call);
 	io_uring_sqe_set_data(sqe, call);

@@ -2,6 +2,9 @@
 /* Backings: the object itself, and memory. */
 #include "backing_fixture.h"
 
+#include "backing/aio.h"
+#include "backing/faulty.h"
+
 /* ---- the object ---- */
 
 struct probe {
@@ -265,6 +268,47 @@ static void memory_is_sparse(void **state)
 	vblk_backing_unref(backing);
 }
 
+/* ---- calls that somebody else makes ---- */
+
+static int any_fd(void *context, const struct vblk_call *call)
+{
+	(void)context;
+	(void)call;
+	return 0;
+}
+
+/* Who asked for the descriptor was to make it, and could not: the rules have had their say. */
+static void a_call_that_comes_back_counts_once(void **state)
+{
+	const struct vblk_faulty_rule rules[] = {
+		{ .op = VBLK_FAULTY_PWRITEV,
+		  .action = VBLK_FAULTY_ERROR,
+		  .value = EIO,
+		  .first = 2,
+		  .count = 1 },
+		{ .op = VBLK_FAULTY_PWRITEV, .action = VBLK_FAULTY_ZERO, .first = 3 },
+	};
+	char word[4] = "word";
+	struct iovec vec = { word, 4 };
+	struct vblk_call call = { .op = VBLK_CALL_PWRITEV, .iov = &vec, .count = 1, .bytes = 4 };
+	struct vblk_backing *memory, *faulty;
+
+	(void)state;
+	assert_int_equal(vblk_backing_create_memory(4096, &memory), 0);
+	memory->async_fd = any_fd;
+	assert_int_equal(vblk_faulty_create(memory, rules, 2, NULL, &faulty), 0);
+	assert_int_equal(vblk_backing_async_fd(faulty, &call), 0);
+	call.result = VBLK_CALL_NOT_MADE;
+	assert_int_equal(vblk_backing_perform(faulty, &call), 4);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_PWRITEV), 1);
+	call.result = 0;
+	assert_int_equal(vblk_backing_async_fd(faulty, &call), -1);
+	assert_int_equal(vblk_backing_perform(faulty, &call), -EIO);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_PWRITEV), 2);
+	vblk_backing_unref(faulty);
+	vblk_backing_unref(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +321,7 @@ int main(void)
 		cmocka_unit_test(memory_edges),
 		cmocka_unit_test(memory_scatters_and_gathers),
 		cmocka_unit_test(memory_is_sparse),
+		cmocka_unit_test(a_call_that_comes_back_counts_once),
 	};
 
 	return cmocka_run_group_tests_name("backing", tests, NULL, NULL);

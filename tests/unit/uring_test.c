@@ -280,6 +280,66 @@ static void test_faults_are_made_by_the_injector(void **state)
 	end(&rig);
 }
 
+/* It counts when it is handed over, and who makes it in the end does not change that. */
+static void test_a_call_that_comes_back_counts_once(void **state)
+{
+	const struct vblk_faulty_rule rule =
+		FAULT(PREADV, ERROR, .value = EIO, .first = 2, .count = 1);
+	uint8_t in[512];
+	struct iovec vec = { in, sizeof(in) };
+	struct vblk_call call = { .op = VBLK_CALL_PREADV, .iov = &vec, .count = 1, .bytes = 512 };
+	struct vblk_backing *faulty;
+	struct vblk_aio *aio;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_faulty_create(rig.backing, &rule, 1, NULL, &faulty), 0);
+	assert_int_equal(vblk_uring_create(faulty, ENTRIES, &aio), 0);
+	assert_int_equal(vblk_aio_start(aio, &call), 0);
+	submit_error = -ENOMEM;
+	vblk_aio_submit(aio);
+	submit_error = 0;
+	assert_true(vblk_aio_reap(aio)->result == VBLK_CALL_NOT_MADE);
+	assert_int_equal(vblk_backing_perform(faulty, &call), 512);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_PREADV), 1);
+	assert_int_equal(vblk_aio_start(aio, &call), -EAGAIN);
+	assert_int_equal(vblk_backing_perform(faulty, &call), -EIO);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_PREADV), 2);
+	vblk_aio_destroy(aio);
+	vblk_backing_unref(faulty);
+	end(&rig);
+}
+
+/* Nor does a call count that finds no room. */
+static void test_a_call_without_room_counts_when_it_is_made(void **state)
+{
+	struct vblk_call calls[ENTRIES], one_more = { .op = VBLK_CALL_SYNC };
+	struct vblk_backing *faulty;
+	struct vblk_aio *aio;
+	struct rig rig;
+
+	(void)state;
+	begin(&rig, false);
+	assert_int_equal(vblk_faulty_create(rig.backing, NULL, 0, NULL, &faulty), 0);
+	assert_int_equal(vblk_uring_create(faulty, ENTRIES, &aio), 0);
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		calls[i] = one_more;
+		assert_int_equal(vblk_aio_start(aio, &calls[i]), 0);
+	}
+	assert_int_equal(vblk_aio_start(aio, &one_more), -EAGAIN);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_SYNC), ENTRIES);
+	assert_int_equal(vblk_backing_perform(faulty, &one_more), 0);
+	assert_int_equal(vblk_faulty_calls(faulty, VBLK_FAULTY_SYNC), ENTRIES + 1);
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		vblk_aio_wait(aio);
+		assert_int_equal(vblk_aio_reap(aio)->result, 0);
+	}
+	vblk_aio_destroy(aio);
+	vblk_backing_unref(faulty);
+	end(&rig);
+}
+
 /* What the kernel does not take is not made later either, when it takes others. */
 static void test_calls_that_the_kernel_refuses(void **state)
 {
@@ -480,6 +540,8 @@ int main(void)
 		cmocka_unit_test(test_what_it_does_not_take),
 		cmocka_unit_test(test_a_full_ring),
 		cmocka_unit_test(test_faults_are_made_by_the_injector),
+		cmocka_unit_test(test_a_call_that_comes_back_counts_once),
+		cmocka_unit_test(test_a_call_without_room_counts_when_it_is_made),
 		cmocka_unit_test(test_calls_that_the_kernel_refuses),
 		cmocka_unit_test(test_the_ring_lives_on_after_refusals),
 		cmocka_unit_test(test_ranges),
