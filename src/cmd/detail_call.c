@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The first question is how many disks there are, unless it is about one; then one for each. */
+/*
+ * The first question is how many disks there are, unless it is about one; then one for each. Each
+ * line has a bound of its own (control/call.c); those of all lines together are looked at here.
+ */
 #include "cmd/detail_call.h"
 
 #ifdef VBLK_HAVE_JANSSON
@@ -82,6 +85,24 @@ static int take(struct cmd_detail_call *call, json_t *reply, const struct messag
 	return ret;
 }
 
+/* Whether the server may go on, by what it has told so far. */
+static int check_bounds(const struct cmd_detail_call *call, const struct message *message)
+{
+	const char *path = call->call.path;
+
+	if (call->has_count && call->count > CMD_DETAIL_DISKS_MAX)
+		snprintf(message->text, message->size,
+			 "'%s' tells of %zu disks: no more than %u are taken", path, call->count,
+			 CMD_DETAIL_DISKS_MAX);
+	else if (call->call.received > CMD_DETAIL_BYTES_MAX)
+		snprintf(message->text, message->size,
+			 "'%s' tells too much of its disks: no more than %u MiB are taken", path,
+			 CMD_DETAIL_BYTES_MAX >> 20);
+	else
+		return 0;
+	return -EFBIG;
+}
+
 /* Asks for the next one, of which there is one. */
 static int post_next(struct cmd_detail_call *call, const struct message *message)
 {
@@ -102,6 +123,8 @@ int cmd_detail_call_step(struct cmd_detail_call *call, struct json_t **result, c
 			continue;
 		if (!ret)
 			ret = take(call, reply, &message);
+		if (!ret)
+			ret = check_bounds(call, &message);
 		if (!ret && json_array_size(call->disks) == call->count)
 			break;
 		if (!ret)

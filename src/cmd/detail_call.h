@@ -4,12 +4,19 @@
  * long. A machine that never waits (control/call.h), or a function that does.
  *
  * Errors are a negative errno and a line of text in `message`: -EREMOTEIO if the server is there
- * and refused, another one if it is gone. One thread.
+ * and refused, -EFBIG if it tells of more than is taken, another one if it is gone. One thread.
  */
 #ifndef CMD_DETAIL_CALL_H
 #define CMD_DETAIL_CALL_H
 
 #include <vblk/types.h>
+
+/*
+ * What a server may tell, which need not be one of ours: so many disks, and so many bytes of all of
+ * them together. vblk serve has up to 32, of some 50 KB each.
+ */
+#define CMD_DETAIL_DISKS_MAX 256u
+#define CMD_DETAIL_BYTES_MAX (8u << 20)
 
 struct cmd_detail_call;
 struct json_t;

@@ -101,14 +101,16 @@ static int read_line(struct vblk_control_call *call, size_t *length, const struc
 			return ret;
 		got = recv(call->fd, call->buffer + call->used, call->size - call->used,
 			   MSG_DONTWAIT);
-		if (got > 0)
+		if (got > 0) {
 			call->used += (size_t)got;
-		else if (got == 0 || errno == ECONNRESET)
+			call->received += (uint64_t)got;
+		} else if (got == 0 || errno == ECONNRESET) {
 			return gone(call, message);
-		else if (errno == EAGAIN)
+		} else if (errno == EAGAIN) {
 			return -EAGAIN;
-		else if (errno != EINTR)
+		} else if (errno != EINTR) {
 			return fail(message, -errno, "'%s': %s", call->path, strerror(errno));
+		}
 	}
 }
 

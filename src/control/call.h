@@ -29,8 +29,9 @@ struct vblk_control_call {
 	json_int_t id; /* of the last request */
 	char *buffer;  /* what was received and not taken yet */
 	size_t used, size;
-	size_t looked; /* how much of it is known to have no newline */
-	char *out;     /* the last request */
+	size_t looked;	   /* how much of it is known to have no newline */
+	uint64_t received; /* bytes, since it was connected */
+	char *out;	   /* the last request */
 	size_t posted, sent;
 };
 

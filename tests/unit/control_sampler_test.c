@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "cmd/detail_call.h"
+
 #define GREETING      "{\"vblk\":1,\"version\":\"1\",\"disks\":[\"a\",\"b\"]}\n"
 #define DISK(n)	      "{\"name\":\"" n "\",\"capacity\":512,\"connected\":true}"
 #define TWO	      "{\"id\":1,\"ok\":true,\"result\":{\"disks\":[" DISK("a") "," DISK("b") "]}}\n"
@@ -229,6 +231,76 @@ static void what_is_no_answer_is_an_error(void **state)
 	}
 }
 
+/* Says that there are so many disks, and no more of them than that. */
+static void say_count(const struct rig *rig, unsigned count)
+{
+	char text[4096] = GREETING "{\"id\":1,\"ok\":true,\"result\":{\"disks\":[0";
+
+	for (unsigned i = 1; i < count; i++)
+		strcat(text, ",0");
+	strcat(text, "]}}\n");
+	say(rig, text);
+}
+
+static void a_server_of_very_many_disks_is_none(void **state)
+{
+	struct rig *rig = *state;
+
+	begin(rig);
+	say_count(rig, CMD_DETAIL_DISKS_MAX);
+	assert_int_equal(cmd_sampler_step(&rig->sampler), -EAGAIN);
+	assert_asks(rig, "{\"command\":\"stats\",\"id\":1}\n"
+			 "{\"command\":\"stats\",\"disk\":0,\"detail\":true,\"id\":2}\n");
+	cmd_sampler_destroy(&rig->sampler);
+	close(rig->fd);
+	cmd_sampler_init(&rig->sampler, rig->path, NULL);
+	begin(rig);
+	say_count(rig, CMD_DETAIL_DISKS_MAX + 1);
+	assert_int_equal(cmd_sampler_step(&rig->sampler), -EFBIG);
+	assert_non_null(strstr(rig->sampler.why, "tells of 257 disks: no more than 256 are taken"));
+}
+
+/* As much as the socket holds, and then a step; returns what that said. */
+static int say_much(struct rig *rig, char byte, size_t size)
+{
+	char text[65536];
+	int ret = -EAGAIN;
+
+	memset(text, byte, sizeof(text));
+	for (size_t said = 0; said < size && ret == -EAGAIN; said += sizeof(text)) {
+		assert_int_equal(send(rig->fd, text, sizeof(text), MSG_NOSIGNAL), sizeof(text));
+		ret = cmd_sampler_step(&rig->sampler);
+	}
+	return ret;
+}
+
+/* Each of its lines is not too long, and all of them together are. */
+static void a_server_that_tells_very_much_is_none(void **state)
+{
+	struct rig *rig = *state;
+	int ret;
+
+	begin(rig);
+	say_count(rig, 9);
+	ret = cmd_sampler_step(&rig->sampler);
+	for (unsigned i = 0; i < 9 && ret == -EAGAIN; i++) {
+		char text[128];
+
+		snprintf(text, sizeof(text),
+			 "{\"id\":%u,\"ok\":true,\"result\":{\"disks\":[{\"name\":\"a\"}]", i + 2);
+		say(rig, text);
+		ret = say_much(rig, ' ', 1 << 20);
+		assert_int_equal(ret, -EAGAIN);
+		say(rig, "}}\n");
+		ret = cmd_sampler_step(&rig->sampler);
+	}
+	assert_int_equal(ret, -EFBIG);
+	assert_int_equal(rig->sampler.count, 0);
+	assert_non_null(strstr(rig->sampler.why,
+			       "' tells too much of its disks: no more than 8 MiB "
+			       "are taken"));
+}
+
 /* The line of those that wait to be accepted is full: it is waited for like an answer. */
 static void a_full_line_is_no_error(void **state)
 {
@@ -264,6 +336,8 @@ int main(void)
 		ONE(a_server_that_goes_is_gone_and_found_again),
 		ONE(a_server_that_refuses_is_there),
 		ONE(what_is_no_answer_is_an_error),
+		ONE(a_server_of_very_many_disks_is_none),
+		ONE(a_server_that_tells_very_much_is_none),
 		ONE(a_full_line_is_no_error),
 	};
 
