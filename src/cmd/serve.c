@@ -10,7 +10,6 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,54 +119,6 @@ static int open_backings(struct serve *serve)
 	return CMD_OK;
 }
 
-/* Whether a descriptor is a Unix socket that listens for streams. */
-static bool is_listening(int fd)
-{
-	int domain = 0, type = 0, accepts = 0;
-	socklen_t length = sizeof(int);
-
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX &&
-	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM &&
-	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) == 0 && accepts;
-}
-
-static int adopt_descriptor(int fd, int *own)
-{
-	int flags;
-
-	if (!is_listening(fd)) {
-		cmd_complain(NAME, "--fd %d: is no Unix stream socket that listens", fd);
-		return CMD_BAD_INPUT;
-	}
-	*own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	flags = *own < 0 ? -1 : fcntl(*own, F_GETFL);
-	if (flags < 0 || fcntl(*own, F_SETFL, flags | O_NONBLOCK) < 0) {
-		cmd_complain(NAME, "--fd %d: %s", fd, strerror(errno));
-		return CMD_FAILED;
-	}
-	return CMD_OK;
-}
-
-static int listen_on(const struct serve_place *place, struct serve_disk *disk, int *own)
-{
-	char message[MESSAGE_SIZE];
-	int ret;
-
-	if (!place->path)
-		return adopt_descriptor(place->fd, own);
-	ret = vblk_unix_listen(place->path, &disk->listener, message, sizeof(message));
-	if (ret) {
-		cmd_complain(NAME, "--socket: %s", message);
-		return ret == -EINVAL ? CMD_BAD_INPUT : CMD_FAILED;
-	}
-	disk->has_listener = true;
-	*own = fcntl(disk->listener.fd, F_DUPFD_CLOEXEC, 3);
-	if (*own >= 0)
-		return CMD_OK;
-	cmd_complain(NAME, "--socket '%s': %s", place->path, strerror(errno));
-	return CMD_FAILED;
-}
-
 /*
  * From the thread that gave it up, or from the worker's own. What it was busy with has its line
  * already; this says which disk it is, and what becomes of it.
@@ -188,6 +139,13 @@ static void worker_lost(void *context, int error)
 			     disk->name, strerror(-error));
 }
 
+/* From the disk's thread, which has said why. The others are served on. */
+static void disk_given_up(void *context, int error)
+{
+	(void)error;
+	serve_stop_listening(context);
+}
+
 static uint16_t queues_of(const struct serve *serve, unsigned int index)
 {
 	const struct cmd_disk_spec *spec = &serve->options.specs[index];
@@ -201,12 +159,14 @@ static int create_server(struct serve *serve, unsigned int index)
 	struct vblk_vhost_server_options options = {
 		.queues = queues_of(serve, index),
 		.any_files = serve->options.any_memory,
+		.given_up = disk_given_up,
+		.given_up_context = &serve->disks[index],
 	};
 	struct serve_disk *disk = &serve->disks[index];
 	char message[MESSAGE_SIZE];
 	int listen_fd, status, ret;
 
-	status = listen_on(&serve->options.places[index], disk, &listen_fd);
+	status = serve_listen(&serve->options.places[index], disk, &listen_fd);
 	if (status)
 		return status;
 	cmd_disk_options(spec, &options.device);
@@ -256,6 +216,8 @@ static int create_servers(struct serve *serve)
 
 	for (unsigned int i = 0; i < serve->options.disk_count && !status; i++)
 		status = create_server(serve, i);
+	if (!status)
+		serve_close_passed_on(serve);
 	return status;
 }
 
@@ -484,8 +446,7 @@ static int clean_up(struct serve *serve, bool ran)
 
 		if (disk->server && destroy_server(serve, i, ran))
 			status = CMD_FAILED;
-		if (disk->has_listener)
-			vblk_unix_listener_close(&disk->listener);
+		serve_stop_listening(disk);
 		vblk_backing_unref(disk->backing);
 	}
 	if (serve->epoll_fd >= 0)

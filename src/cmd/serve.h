@@ -4,6 +4,7 @@
 #define CMD_SERVE_H
 
 #include <assert.h>
+#include <stdatomic.h>
 
 #include "base/sigbus.h"
 #include "cmd/control_socket.h"
@@ -23,7 +24,7 @@ struct serve_disk {
 	struct vblk_vhost_thread thread; /* serves the server, if has_thread */
 	bool has_thread;
 	struct vblk_unix_listener listener;
-	bool has_listener;
+	atomic_bool has_listener; /* who takes it away closes the listener */
 };
 
 struct serve {
@@ -41,6 +42,18 @@ enum serve_token {
 	SERVE_SIGNAL,
 	SERVE_CONTROL,
 };
+
+/*
+ * serve_listen.c: listens on a place, for a disk; *own is a descriptor of that socket. Returns an
+ * exit status.
+ */
+int serve_listen(const struct serve_place *place, struct serve_disk *disk, int *own);
+
+/* Any thread, any number of times: what was made to listen on is closed and removed. */
+void serve_stop_listening(struct serve_disk *disk);
+
+/* When all places are listened on: the descriptors that were passed on are not needed any more. */
+void serve_close_passed_on(const struct serve *serve);
 
 /* serve_control.c: opens the control socket, if there is to be one. Returns an exit status. */
 int serve_control_open(struct serve *serve);

@@ -53,9 +53,11 @@ struct vblk_vhost_server {
 	bool overdue; /* the time is up: the next one who knocks is let in instead */
 	uint64_t heard;
 	uint32_t message_timeout_ms;
+	void (*given_up)(void *context, int error);
+	void *given_up_context;
 	struct vblk_vhost_grower *grower; /* owned */
 	uint32_t resize_timeout_ms;
-	int listen_fd;
+	int listen_fd; /* -1: given up */
 	int parked_fd; /* a duplicate of the owner's, or -1 */
 	int event_fd;
 	int timer_fd;
@@ -133,12 +135,19 @@ static int open_descriptors(struct vblk_vhost_server *server)
 	return ret < 0 ? ret : listen_again(server);
 }
 
+static void stop_listening(struct vblk_vhost_server *server)
+{
+	if (server->listen_fd >= 0)
+		close(server->listen_fd);
+	server->listen_fd = -1;
+}
+
 static void free_server(struct vblk_vhost_server *server)
 {
 	vblk_vhost_grower_release(server->grower);
 	vblk_vhost_export_close(&server->export);
 	vblk_vhost_closer_release(server->closer);
-	close(server->listen_fd);
+	stop_listening(server);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
 	if (server->timer_fd >= 0)
@@ -166,6 +175,8 @@ int vblk_vhost_server_create(const struct vblk_vhost_server_options *options,
 							       : DEFAULT_MESSAGE_TIMEOUT_MS;
 	made->resize_timeout_ms =
 		options->resize_timeout_ms ? options->resize_timeout_ms : DEFAULT_RESIZE_TIMEOUT_MS;
+	made->given_up = options->given_up;
+	made->given_up_context = options->given_up_context;
 	made->epoll_fd = -1;
 	made->timer_fd = -1;
 	made->event_fd = -1;
@@ -450,6 +461,20 @@ static void close_session(struct vblk_vhost_server *server)
 	server->connected = false;
 }
 
+/* Nobody is left who hears a front end: who connects is to be told, and not to wait for ever. */
+static void give_up(struct vblk_vhost_server *server, int error)
+{
+	const struct vblk_disk *disk = server->export.disk;
+
+	vblk_log_emit(
+		&disk->log, VBLK_LOG_ERROR,
+		"cannot wait for events: the disk is not served any more, and its socket goes",
+		VBLK_FIELD_UINT("instance", disk->instance), VBLK_FIELD_INT("error", error));
+	stop_listening(server);
+	if (server->given_up)
+		server->given_up(server->given_up_context, error);
+}
+
 int vblk_vhost_server_run(struct vblk_vhost_server *server)
 {
 	int ret = 0;
@@ -457,8 +482,7 @@ int vblk_vhost_server_run(struct vblk_vhost_server *server)
 	while (ret == 0 && !atomic_load(&server->ends))
 		ret = serve_events(server, -1);
 	if (ret < 0)
-		log_connection(server, VBLK_LOG_ERROR,
-			       "cannot wait for events: the disk is not served any more", ret);
+		give_up(server, ret);
 	close_session(server);
 	return ret;
 }

@@ -39,6 +39,13 @@ struct vblk_vhost_server_options {
 	 * taken on which no call waits for somebody else (foreign_fd.h).
 	 */
 	bool any_files;
+	/*
+	 * Told by vblk_vhost_server_run, on its thread, if the disk is not served any more although
+	 * nobody has asked for that. The server listens no more by then: whoever has another
+	 * descriptor of its socket, or has given it a name, lets go of that. May be NULL.
+	 */
+	void (*given_up)(void *context, int error);
+	void *given_up_context;
 };
 
 /*
@@ -61,8 +68,8 @@ void vblk_vhost_server_serve(struct vblk_vhost_server *server);
 /*
  * Serves until vblk_vhost_server_ask_to_end is called, and then finishes what is in flight: within
  * the stop timeout from that call on, whatever hangs and whatever is waited for by then. Nothing
- * runs afterwards but workers that were given up, and nobody is connected. Returns 0, or what
- * epoll_wait said, which was logged; nothing is served then either.
+ * runs afterwards but workers that were given up, and nobody is connected. Returns 0; or what
+ * epoll_wait said, which was logged: then it gives the disk up at once, and does not listen either.
  */
 VBLK_MUST_USE int vblk_vhost_server_run(struct vblk_vhost_server *server);
 
