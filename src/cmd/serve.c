@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "cmd/disk.h"
 #include "cmd/disk_names.h"
 #include "cmd/serve.h"
@@ -39,6 +40,10 @@
  * may well take seconds.
  */
 #define STOP_TIMEOUT_MS 30000u
+
+/* A thread that has to end waits for its workers, and a second for a front end that reads nothing.
+ */
+#define END_TIMEOUT_MS (STOP_TIMEOUT_MS + 5000u)
 
 static const char help[] =
 	"vblk serve: disks for virtual machine monitors, over vhost-user\n"
@@ -63,7 +68,7 @@ static const char help[] =
 	"                  off\n"
 	"  --memory KIND   what front ends may share: local (default): memfds, files on tmpfs,\n"
 	"                  hugetlbfs and disks; any: also files on FUSE, NFS, btrfs, overlayfs\n"
-	"                  and the like, which can hang this process\n"
+	"                  and the like, which can hang a disk\n"
 	"  --stats         print each disk's counters to standard error at the end\n"
 	"  --verbose       say on standard error when front ends come and go\n"
 	"\n"
@@ -375,9 +380,26 @@ static int start_threads(struct serve *serve)
 	return CMD_OK;
 }
 
+/* Waits for a thread that was asked to end, until `deadline_ns`. Fails if it does not end well. */
+static int stop_thread(struct serve *serve, struct serve_disk *disk, uint64_t deadline_ns)
+{
+	const int ret = vblk_vhost_thread_join(&disk->thread, vblk_clock_ms_until(deadline_ns));
+
+	if (ret == -ETIMEDOUT) {
+		disk->left = true;
+		serve->left = true;
+		cmd_complain(NAME,
+			     "disk '%s': ends although its thread hangs, in a call to what a front "
+			     "end has sent: requests in hand may or may not be finished",
+			     disk->name);
+	}
+	return ret ? CMD_FAILED : CMD_OK;
+}
+
 /* They finish what is in flight at the same time, so that this takes as long as the slowest. */
 static int stop_threads(struct serve *serve)
 {
+	const uint64_t deadline_ns = vblk_clock_in_ms(END_TIMEOUT_MS);
 	int status = CMD_OK;
 
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
@@ -385,7 +407,9 @@ static int stop_threads(struct serve *serve)
 			vblk_vhost_server_ask_to_end(serve->disks[i].server);
 	}
 	for (unsigned int i = 0; i < serve->options.disk_count; i++) {
-		if (serve->disks[i].has_thread && vblk_vhost_thread_join(&serve->disks[i].thread))
+		struct serve_disk *disk = &serve->disks[i];
+
+		if (disk->has_thread && stop_thread(serve, disk, deadline_ns))
 			status = CMD_FAILED;
 	}
 	return status;
@@ -420,7 +444,8 @@ static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 	struct vblk_disk *served = vblk_disk_ref(vblk_vhost_server_disk(disk->server));
 	unsigned int stuck;
 
-	vblk_vhost_server_destroy(disk->server);
+	if (!disk->left)
+		vblk_vhost_server_destroy(disk->server);
 	if (ran && serve->options.stats)
 		cmd_stats_print(index, served->metrics);
 	stuck = vblk_disk_abandoned(served);
@@ -517,6 +542,8 @@ int cmd_serve(int argc, char **argv)
 		puts(help);
 	else if (!status)
 		status = serve_disks(serve);
+	if (serve->left)
+		return status;
 	serve_options_free(&serve->options);
 	free(serve->names);
 	free(serve);

@@ -23,6 +23,7 @@ struct serve_disk {
 	struct vblk_vhost_server *server;
 	struct vblk_vhost_thread thread; /* serves the server, if has_thread */
 	bool has_thread;
+	bool left; /* to a thread that hangs: its own, and all that it may need */
 	struct vblk_unix_listener listener;
 	atomic_bool has_listener; /* who takes it away closes the listener */
 };
@@ -34,6 +35,7 @@ struct serve {
 	int epoll_fd;
 	int signal_fd;
 	bool quit;
+	bool left; /* a disk is: nothing is freed */
 	struct cmd_control control;
 };
 

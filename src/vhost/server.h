@@ -35,8 +35,9 @@ struct vblk_vhost_server_options {
 	uint32_t message_timeout_ms;
 	uint32_t resize_timeout_ms; /* how long a resize waits for the file. 0: 1 s */
 	/*
-	 * Take files on whatever file system, and hang when it does. Otherwise only descriptors are
-	 * taken on which no call waits for somebody else (foreign_fd.h).
+	 * Take files on whatever file system, and hang when it does (vblk_vhost_thread_join).
+	 * Otherwise only descriptors are taken on which no call waits for somebody else
+	 * (foreign_fd.h).
 	 */
 	bool any_files;
 	/*

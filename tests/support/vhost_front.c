@@ -107,7 +107,7 @@ void front_host_run(struct front_host *host)
 void front_host_end(struct front_host *host)
 {
 	vblk_vhost_server_ask_to_end(host->server);
-	assert_int_equal(vblk_vhost_thread_join(&host->thread), 0);
+	assert_int_equal(vblk_vhost_thread_join(&host->thread, UINT32_MAX), 0);
 	host->has_thread = false;
 }
 

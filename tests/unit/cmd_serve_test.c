@@ -28,13 +28,18 @@
 #include "control/unix_socket.h"
 #include "process.h"
 #include "vhost/message.h"
+#include "vhost/thread.h"
 
 #define DISK_SIZE 4096
 #define LIMIT_MS  10000
 
+#define LONGEST_END_MS 40000
+
 enum fate {
 	GOES_ON,
-	FAILS, /* its next wait ends with EBADF */
+	FAILS,	   /* its next wait ends with EBADF */
+	WILL_HANG, /* it does not come back from what it does next */
+	HANGS,	   /* it is there */
 };
 
 static _Atomic enum fate *fate; /* of the first disk's thread, shared with the daemon */
@@ -57,8 +62,26 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout
 	prctl(PR_GET_NAME, name);
 	if (strcmp(name, "vblk0/front") != 0 || atomic_load(fate) == GOES_ON)
 		return ret;
+	if (atomic_load(fate) == WILL_HANG) {
+		atomic_store(fate, HANGS);
+		for (;;)
+			pause();
+	}
 	errno = EBADF;
 	return -1;
+}
+
+/* A thread that hangs is not waited for as long as it would be, which is bounded. */
+int __real_vblk_vhost_thread_join(struct vblk_vhost_thread *thread, uint32_t timeout_ms);
+int __wrap_vblk_vhost_thread_join(struct vblk_vhost_thread *thread, uint32_t timeout_ms);
+int __wrap_vblk_vhost_thread_join(struct vblk_vhost_thread *thread, uint32_t timeout_ms)
+{
+	const bool is_stuck =
+		vblk_vhost_server_disk(thread->server)->instance == 0 && atomic_load(fate) == HANGS;
+
+	if (timeout_ms > LONGEST_END_MS)
+		abort();
+	return __real_vblk_vhost_thread_join(thread, is_stuck ? 1 : timeout_ms);
 }
 
 static const char *path_of(const struct daemon *daemon, const char *name)
@@ -144,8 +167,10 @@ static void start(struct daemon *daemon)
 	fflush(NULL);
 	daemon->pid = fork();
 	assert_true(daemon->pid >= 0);
-	if (daemon->pid == 0)
+	if (daemon->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(serve(daemon));
+	}
 	assert_true(process_wait(is_up, daemon));
 }
 
@@ -309,6 +334,31 @@ static void a_socket_of_another_stays(void **state)
 	assert_true(exists(daemon, "a"));
 }
 
+static bool hangs(void *context)
+{
+	(void)context;
+	return atomic_load(fate) == HANGS;
+}
+
+/* As in a call to a file of a front end, whose file system hangs (--memory any). */
+static void a_disk_that_hangs_does_not_hold_up_the_end(void **state)
+{
+	struct daemon *daemon = *state;
+	int fd;
+
+	assert_served(daemon, "a");
+	atomic_store(fate, WILL_HANG);
+	fd = try_to_connect(daemon, "a");
+	assert_true(fd >= 0);
+	assert_true(process_wait(hangs, NULL));
+	assert_served(daemon, "b");
+	assert_int_equal(end(daemon), CMD_FAILED);
+	assert_only_line(daemon, "disk 'a.img': ends although its thread hangs");
+	assert_false(exists(daemon, "a"));
+	assert_false(exists(daemon, "b"));
+	close(fd);
+}
+
 #define ONE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -319,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_socket_that_was_passed_on_is_let_go,
 						setup_passed_on, teardown),
 		ONE(a_socket_of_another_stays),
+		ONE(a_disk_that_hangs_does_not_hold_up_the_end),
 	};
 
 	fate = mmap(NULL, sizeof(*fate), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -7,7 +7,9 @@
 #include "process.h"
 #include "vhost_front.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -373,6 +375,72 @@ static void test_rest_by_the_end_of_a_worker_is_told(void **state)
 	end(&scene);
 }
 
+/* ---- a thread that hangs ---- */
+
+struct hang {
+	sem_t there, released;
+	struct front_host host;
+};
+
+/* What is told goes to somebody who takes his time: as if a call of the thread did not return. */
+static void take_time(void *context, enum vblk_log_level level, const char *text,
+		      const struct vblk_log_field *fields, size_t count)
+{
+	struct hang *hang = context;
+
+	(void)level;
+	(void)fields;
+	(void)count;
+	if (!strstr(text, "front end connected"))
+		return;
+	sem_post(&hang->there);
+	while (sem_wait(&hang->released) != 0)
+		;
+}
+
+static bool has_ended(void *context)
+{
+	struct vblk_vhost_thread *thread = context;
+	bool ended;
+
+	pthread_mutex_lock(&thread->lock);
+	ended = thread->ended;
+	pthread_mutex_unlock(&thread->lock);
+	return ended;
+}
+
+/* Who waits for it gets an answer in time; it ends when it can, and has all it needs for that. */
+static void test_thread_that_hangs_is_left_to_itself(void **state)
+{
+	struct hang hang = { 0 };
+	const struct vblk_vhost_server_options options = {
+		.device = { .log = { take_time, &hang, VBLK_LOG_INFO } },
+	};
+	struct vblk_vhost_server *server;
+	struct front front;
+
+	(void)state;
+	sem_init(&hang.there, 0, 0);
+	sem_init(&hang.released, 0, 0);
+	front_host_start(&hang.host, &options, disk_create(DISK_SIZE, FILL));
+	server = hang.host.server;
+	front_host_run(&hang.host);
+	memset(&front, 0, sizeof(front));
+	front_knock(&front, &hang.host);
+	while (sem_wait(&hang.there) != 0)
+		;
+	vblk_vhost_server_ask_to_end(server);
+	assert_int_equal(vblk_vhost_thread_join(&hang.host.thread, 1), -ETIMEDOUT);
+	hang.host.has_thread = false;
+	sem_post(&hang.released);
+	assert_true(process_wait(has_ended, &hang.host.thread));
+	assert_true(process_wait_threads(own_threads));
+	assert_int_equal(hang.host.thread.result, 0);
+	assert_true(front_is_cut_off(&front));
+	front_disconnect(&front);
+	front_host_stop(&hang.host);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_end_waits_for_what_does_not_hang),
 		cmocka_unit_test(test_no_ring_is_served_once_the_end_is_wanted),
 		cmocka_unit_test(test_rest_by_the_end_of_a_worker_is_told),
+		cmocka_unit_test(test_thread_that_hangs_is_left_to_itself),
 	};
 
 	return cmocka_run_group_tests(tests, setup_group, NULL);
