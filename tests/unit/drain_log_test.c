@@ -196,6 +196,34 @@ static void test_D_LOG_failed_used_element_names_the_gate(void **state)
 	guest_destroy(&g);
 }
 
+/* Why a request has failed is told also where its answer does not reach the driver. */
+static void test_D_LOG_failure_that_cannot_be_answered_is_told(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	start(&g, &inline_options);
+	OFFER(&g, VIRTIO_BLK_T_IN, HEADER, { UNMAPPED, SECTOR, W }, { UNMAPPED, 1, W });
+	assert_int_equal(count_lines(&g, "\n"), 2);
+	assert_true(guest_logged(&g, "data is not in guest memory"));
+	assert_true(guest_logged(&g, "status byte is not in guest memory"));
+	guest_destroy(&g);
+}
+
+static void test_D_LOG_failure_that_cannot_be_published_is_told(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	guest_needs_registers();
+	start_without_used_ring(&g, VBLK_UNDELIVERABLE_DROP);
+	guest_clear_log(&g);
+	OFFER(&g, VIRTIO_BLK_T_IN, HEADER, { UNMAPPED, SECTOR, W }, STATUS);
+	assert_true(guest_logged(&g, "data is not in guest memory"));
+	assert_true(guest_logged(&g, " by=read\n"));
+	guest_destroy(&g);
+}
+
 static void test_D_STRICT_dropped_chain_names_its_head(void **state)
 {
 	struct guest_options options = inline_options;
@@ -272,6 +300,8 @@ int main(void)
 		cmocka_unit_test(test_D_LOG_failed_used_element_names_head_and_handler),
 		cmocka_unit_test(test_D_LOG_failed_used_element_is_told_in_strict_mode_too),
 		cmocka_unit_test(test_D_LOG_failed_used_element_names_the_gate),
+		cmocka_unit_test(test_D_LOG_failure_that_cannot_be_answered_is_told),
+		cmocka_unit_test(test_D_LOG_failure_that_cannot_be_published_is_told),
 		cmocka_unit_test(test_D_STRICT_dropped_chain_names_its_head),
 		cmocka_unit_test(test_D_STRICT_drain_that_cannot_be_notified_again_needs_reset),
 		cmocka_unit_test(test_D4_drain_that_cannot_be_notified_again_ends),

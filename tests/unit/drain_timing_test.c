@@ -199,6 +199,28 @@ static void refused_requests_are_not_served_and_failed_ones_are(void **state)
 	stop(rig);
 }
 
+/* It was carried out, and counted as that; but nobody ever had it from us. */
+static void requests_that_do_not_reach_the_driver_are_not_served(void **state)
+{
+	const struct guest_desc desc[] = { { GUEST_HEADER, 16, 0 },
+					   { GUEST_DATA, SECTOR, VRING_DESC_F_WRITE },
+					   { 0x300000, 1, VRING_DESC_F_WRITE } };
+	struct rig *rig = start(NULL, 100);
+	struct guest *guest = &rig->bare.guest;
+
+	(void)state;
+	guest_put_header(guest, GUEST_HEADER, VIRTIO_BLK_T_IN, 0);
+	guest_offer(guest, guest_chain(guest, desc, 3));
+	bare_drain_run(&rig->bare, VBLK_DRAIN_DONE);
+	look(rig);
+	assert_int_equal(guest_metrics(guest).reads_completed, 1);
+	assert_int_equal(guest_metrics(guest).io_errors, 1);
+	expect(&rig->detail.latency[VBLK_OP_READ][VBLK_PHASE_QUEUED], 1, 0, 0);
+	expect(&rig->detail.latency[VBLK_OP_READ][VBLK_PHASE_SERVED], 0, 0, 0);
+	expect(&rig->detail.request_bytes[VBLK_OP_READ], 0, 0, 0);
+	stop(rig);
+}
+
 static void a_broken_queue_says_why(void **state)
 {
 	struct rig *rig = start(NULL, 0);
@@ -261,6 +283,7 @@ int main(void)
 		cmocka_unit_test(a_wait_for_tokens_is_one_from_the_first_refusal),
 		cmocka_unit_test(a_wait_that_ends_with_nothing_is_forgotten),
 		cmocka_unit_test(refused_requests_are_not_served_and_failed_ones_are),
+		cmocka_unit_test(requests_that_do_not_reach_the_driver_are_not_served),
 		cmocka_unit_test(a_broken_queue_says_why),
 		cmocka_unit_test(requests_in_the_air_have_times_of_their_own),
 	};

@@ -230,6 +230,8 @@ static void test_D_HOLE_7_drain_that_loses_its_lease_does_not_interrupt(void **s
 	assert_int_equal(guest_slot_status(&bare.guest, 3), GUEST_SENTINEL);
 	expect_interrupts(&bare.guest, 0, 0);
 	assert_int_equal(guest_used_flags(&bare.guest), VRING_USED_F_NO_NOTIFY);
+	/* Whoever comes next has the third to himself. */
+	assert_int_equal(bare.drain.queue.next_avail, 2);
 	expect_counters(&bare.guest);
 	bare_drain_destroy(&bare);
 }
