@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The log of written pages: by itself, and through a view and a queue that write. */
+/* The log of written pages: by itself, and through a view, a queue and a drain that write. */
 #include "memory/dirty.h"
 
 #include <errno.h>
@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "bare_drain.h"
 #include "base/checked.h"
+#include "disk.h"
 #include "ram.h"
 
 #define PAGE VBLK_DIRTY_PAGE
@@ -106,6 +108,39 @@ static void a_queue_marks_its_used_ring(void **state)
 	ram_destroy(&ram);
 }
 
+/*
+ * The data of a read, which the disk's call has written; never that of a write. The usual guest has
+ * its used ring in page 2, data in page 5, the status byte in page 6.
+ */
+static void a_drain_marks_what_its_calls_write(void **state)
+{
+	static const struct {
+		uint32_t type;
+		uint64_t sector;
+		uint8_t bits;
+	} cases[] = {
+		{ VIRTIO_BLK_T_IN, 0, 1 << 2 | 1 << 5 | 1 << 6 },
+		{ VIRTIO_BLK_T_OUT, 0, 1 << 2 | 1 << 6 },
+		{ VIRTIO_BLK_T_IN, 8, 1 << 2 | 1 << 6 }, /* past the end: nothing was read */
+	};
+	struct bare_drain bare;
+
+	(void)state;
+	bare_drain_create(&bare, NULL, disk_create(PAGE, 0xab));
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(cases); i++) {
+		uint8_t bits[2] = { 0 };
+		const struct vblk_dirty_log log = { bits, 1 };
+
+		bare.drain.queue.view.dirty = &log;
+		guest_request(&bare.guest, cases[i].type, cases[i].sector, 512);
+		bare_drain_run(&bare, VBLK_DRAIN_DONE);
+		assert_int_equal(bits[0], cases[i].bits);
+		assert_int_equal(bits[1], 0);
+		bare.drain.queue.view.dirty = NULL;
+	}
+	bare_drain_destroy(&bare);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -113,6 +148,7 @@ int main(void)
 		cmocka_unit_test(marks_are_added),
 		cmocka_unit_test(a_view_marks_what_it_writes),
 		cmocka_unit_test(a_queue_marks_its_used_ring),
+		cmocka_unit_test(a_drain_marks_what_its_calls_write),
 	};
 
 	return cmocka_run_group_tests_name("memory: dirty", tests, NULL, NULL);
