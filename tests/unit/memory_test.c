@@ -267,6 +267,47 @@ static void test_view_at_says_how_much_is_contiguous(void **state)
 	ram_destroy(&ram);
 }
 
+/* In one piece, with each region as the one that was found last, and with none. */
+static void test_view_whole(void **state)
+{
+	static const struct {
+		uint64_t address;
+		uint64_t length;
+		unsigned region; /* that it lies in, from 1 on; 0: in none, or in two */
+	} cases[] = {
+		{ 0x1000, 1, 1 },     { 0x1000, 0x100, 1 },
+		{ 0x1000, 0x101, 0 }, { 0x0fff, 1, 0 },
+		{ 0x0fff, 2, 0 },     { 0x1001, 0xff, 1 },
+		{ 0x1001, 0x100, 0 }, { 0x10ff, 1, 1 },
+		{ 0x10ff, 2, 0 },     { 0x1100, 1, 2 },
+		{ 0x1100, 0x80, 2 },  { 0x117f, 1, 2 },
+		{ 0x117f, 2, 0 },     { 0x1180, 1, 0 },
+		{ TOP - 15, 16, 3 },  { TOP - 15, 17, 0 },
+		{ TOP, 1, 3 },	      { TOP, 2, 0 },
+		{ TOP - 16, 1, 0 },   { 0x1000, TOP, 0 },
+		{ 0x1001, TOP, 0 },   { 0x10ff, TOP, 0 },
+		{ TOP - 15, TOP, 0 }, { TOP, TOP, 0 },
+		{ 0, 1, 0 },	      { 0x1000, TOP - 0xfff, 0 },
+	};
+	static const uint64_t recent[] = { 0x1000, 0x1100, TOP };
+	struct ram ram;
+
+	(void)state;
+	ram_create(&ram, { 0x1000, 0x100 }, { 0x1100, 0x80 }, { TOP - 15, 16 });
+	for (size_t i = 0; i < VBLK_ARRAY_SIZE(cases); i++) {
+		const uint64_t address = cases[i].address, length = cases[i].length;
+		uint8_t *want = cases[i].region ? ram_at(&ram, address) : NULL;
+
+		vblk_memory_view_init(&ram.view, ram.memory);
+		assert_ptr_equal(vblk_memory_view_whole(&ram.view, address, length), want);
+		for (unsigned k = 0; k < VBLK_ARRAY_SIZE(recent); k++) {
+			assert_non_null(vblk_memory_view_find(&ram.view, recent[k]));
+			assert_ptr_equal(vblk_memory_view_whole(&ram.view, address, length), want);
+		}
+	}
+	ram_destroy(&ram);
+}
+
 /* Every alignment and length around the words that copy_in reads at once, over a seam at 0x20. */
 static void test_copy_in_any_alignment(void **state)
 {
@@ -448,6 +489,7 @@ int main(void)
 		cmocka_unit_test(test_view_find_edges),
 		cmocka_unit_test(test_view_find_nothing_in_an_empty_map),
 		cmocka_unit_test(test_view_at_says_how_much_is_contiguous),
+		cmocka_unit_test(test_view_whole),
 		cmocka_unit_test(test_copy_in_any_alignment),
 		cmocka_unit_test(test_copy_out_any_alignment),
 		cmocka_unit_test(test_zero_exactly_what_was_asked),
