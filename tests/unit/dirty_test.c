@@ -109,6 +109,36 @@ static void a_queue_marks_its_used_ring(void **state)
 }
 
 /*
+ * The last elements of a page of a long ring, one of them over its end, in one region and in two;
+ * used.idx stands in the page before.
+ */
+static void a_queue_marks_each_page_of_an_element(void **state)
+{
+	static const struct ram_region whole[] = { { 0, 16 * PAGE } };
+	static const struct ram_region cut[] = { { 0, 5 * PAGE }, { 5 * PAGE, 3 * PAGE } };
+	const struct vblk_queue_layout layout = { 1024, true, 0, 8 * PAGE, 4 * PAGE - 8 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t bits[2] = { 0 };
+		const struct vblk_dirty_log log = { bits, 2 };
+		struct vblk_queue queue;
+		struct ram ram;
+
+		ram_create_regions(&ram, i ? cut : whole, i ? 2 : 1);
+		vblk_queue_start(&queue, &layout, false, ram.memory);
+		queue.view.dirty = &log;
+		vblk_queue_continue(&queue, 0, 512); /* at 5 * PAGE - 4 */
+		assert_int_equal(vblk_queue_push(&queue, 7, 1), 0);
+		assert_int_equal(bits[0], 1 << 3 | 1 << 4 | 1 << 5);
+		bits[0] = 0;
+		assert_int_equal(vblk_queue_push(&queue, 8, 1), 0);
+		assert_int_equal(bits[0], 1 << 3 | 1 << 5);
+		ram_destroy(&ram);
+	}
+}
+
+/*
  * The data of a read, which the disk's call has written; never that of a write. The usual guest has
  * its used ring in page 2, data in page 5, the status byte in page 6.
  */
@@ -148,6 +178,7 @@ int main(void)
 		cmocka_unit_test(marks_are_added),
 		cmocka_unit_test(a_view_marks_what_it_writes),
 		cmocka_unit_test(a_queue_marks_its_used_ring),
+		cmocka_unit_test(a_queue_marks_each_page_of_an_element),
 		cmocka_unit_test(a_drain_marks_what_its_calls_write),
 	};
 

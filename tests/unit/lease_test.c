@@ -167,6 +167,34 @@ static void test_D_HOLE_7_revoked_drain_answers_nothing(void **state)
 	}
 }
 
+static void count_claim(void *context, uint16_t head)
+{
+	(void)head;
+	++*(unsigned *)context;
+}
+
+/* The record is the guest's too: who comes next has made his own of it. */
+static void test_D_HOLE_7_revoked_drain_claims_nothing(void **state)
+{
+	static const struct vblk_journal_ops ops = { .claim = count_claim };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		const struct guest_options options = { .device.read_only = requests[i].read_only };
+		struct bare_drain bare;
+		unsigned claims = 0;
+
+		bare_drain_create(&bare, &options, disk_create(DISK_SIZE, 0xab));
+		bare.drain.config.journal = (struct vblk_journal){ &ops, &claims };
+		guest_request(&bare.guest, requests[i].type, 0, requests[i].length);
+		assert_int_equal(vblk_lease_revoke(&bare.drain.lease), 0);
+		bare_drain_run(&bare, VBLK_DRAIN_DONE);
+		assert_int_equal(claims, 0);
+		expect_untouched(&bare);
+		bare_drain_destroy(&bare);
+	}
+}
+
 /* io.h: "no further call to the backing is made", and this would be the first. */
 static void test_D_HOLE_7_revoked_drain_does_not_flush(void **state)
 {
@@ -245,6 +273,7 @@ int main(void)
 		cmocka_unit_test(test_D_HOLE_7_lease_is_not_held_again_after_a_failed_revocation),
 		cmocka_unit_test(test_D_HOLE_7_nothing_is_touched_after_revocation),
 		cmocka_unit_test(test_D_HOLE_7_revoked_drain_answers_nothing),
+		cmocka_unit_test(test_D_HOLE_7_revoked_drain_claims_nothing),
 		cmocka_unit_test(test_D_HOLE_7_revoked_drain_does_not_flush),
 		cmocka_unit_test(test_D_HOLE_7_revoked_drain_poisons_nothing),
 		cmocka_unit_test(test_D_HOLE_7_drain_that_loses_its_lease_does_not_interrupt),
