@@ -120,6 +120,7 @@ static void ranges_have_the_size_of_what_they_change(void **state)
 	look(rig);
 	expect(&rig->detail.request_bytes[VBLK_OP_WRITE_ZEROES], 1, 3 * SECTOR, 3 * SECTOR);
 	expect(&rig->detail.latency[VBLK_OP_WRITE_ZEROES][VBLK_PHASE_SERVED], 1, 200, 200);
+	expect(&rig->detail.latency[VBLK_OP_WRITE_ZEROES][VBLK_PHASE_QUEUED], 1, 0, 0);
 	stop(rig);
 }
 
