@@ -193,7 +193,6 @@ VBLK_ALWAYS_INLINE enum vblk_step carry_out_plain(struct vblk_drain *drain,
 	result = vblk_hot_move(
 		backing, request->type == VIRTIO_BLK_T_IN ? VBLK_CALL_PREADV : VBLK_CALL_PWRITEV,
 		vec, flight->offset);
-	vblk_timing_pass_time(&drain->timing);
 	return has_moved(drain, request, result) ? vblk_drain_conclude_moved(drain, flight)
 						 : go_on_by_flight(drain, flight, result);
 }

@@ -93,6 +93,7 @@ bool vblk_flight_map(struct vblk_io *io, struct vblk_flight *flight)
 	flight->leg = reads ? VBLK_LEG_READ : VBLK_LEG_WRITE;
 	flight->transfer.what = reads ? "read failed" : "write failed";
 	flight->call.op = reads ? VBLK_CALL_PREADV : VBLK_CALL_PWRITEV;
+	flight->call.result = 0;
 	flight->call.staged = NULL;
 	prepare_window(flight);
 	return true;
