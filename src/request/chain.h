@@ -39,9 +39,9 @@ void vblk_chain_walk(struct vblk_chain *chain, struct vblk_memory_view *view,
 /*
  * Most requests are plain: header, data and status byte are a descriptor each, in this order, of 16
  * bytes, any number up to VBLK_SIZE_MAX, and one, and have no flags but those that say so. Does the
- * same as vblk_chain_walk, and returns whether it was such a chain, all in one table, in tables that
- * have a host address; then it costs half as much. No descriptor is read twice.
- * Drains have it inline (request/plain.h).
+ * same as vblk_chain_walk, and returns whether it was such a chain, all in one table, in tables
+ * that have a host address; then it costs half as much. No descriptor is read twice. Drains have it
+ * inline (request/plain.h).
  */
 bool vblk_chain_walk_plain(struct vblk_chain *chain, struct vblk_memory_view *view,
 			   const struct vblk_table *table, uint16_t head);
