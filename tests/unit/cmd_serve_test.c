@@ -275,18 +275,25 @@ static bool has_let_go(void *context)
 	return !exists(context, "a.lock");
 }
 
-/* The first disk is given up, and who waits in its line is sent away. */
+/*
+ * The first disk is given up when its front end goes, and who waits in its line is sent away. Both
+ * are there before: afterwards nobody can connect.
+ */
 static void give_up_the_first(const struct daemon *daemon)
 {
 	struct pollfd knocks = { .events = POLLIN };
+	int served;
 
 	assert_served(daemon, "a");
-	atomic_store(fate, FAILS);
+	served = try_to_connect(daemon, "a");
 	knocks.fd = try_to_connect(daemon, "a");
-	assert_true(knocks.fd >= 0);
+	assert_true(served >= 0 && knocks.fd >= 0);
+	atomic_store(fate, FAILS);
+	assert_int_equal(shutdown(served, SHUT_WR), 0);
 	assert_int_equal(poll(&knocks, 1, LIMIT_MS), 1);
 	assert_true(recv(knocks.fd, (char[1]){ 0 }, 1, 0) <= 0);
 	close(knocks.fd);
+	close(served);
 }
 
 static void a_disk_that_nobody_serves_has_no_socket(void **state)
