@@ -68,7 +68,7 @@ static const char help[] =
 	"                  off\n"
 	"  --memory KIND   what front ends may share: local (default): memfds, files on tmpfs,\n"
 	"                  hugetlbfs and disks; any: also files on FUSE, NFS, btrfs, overlayfs\n"
-	"                  and the like, which can hang a disk\n"
+	"                  and the like, which can hang this process\n"
 	"  --stats         print each disk's counters to standard error at the end\n"
 	"  --verbose       say on standard error when front ends come and go\n"
 	"\n"
