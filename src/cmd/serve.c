@@ -23,6 +23,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/eventfd.h"
 #include "cmd/disk.h"
 #include "cmd/disk_names.h"
 #include "cmd/serve.h"
@@ -144,11 +145,16 @@ static void worker_lost(void *context, int error)
 			     disk->name, strerror(-error));
 }
 
-/* From the disk's thread, which has said why. The others are served on. */
+/* From the disk's thread, which has said why. The others are served on, if there are any. */
 static void disk_given_up(void *context, int error)
 {
+	struct serve_disk *disk = context;
+
 	(void)error;
-	serve_stop_listening(context);
+	serve_stop_listening(disk);
+	if (atomic_fetch_sub(&disk->serve->served, 1) == 1 &&
+	    vblk_eventfd_signal(disk->serve->lost_fd) < 0)
+		cmd_complain(NAME, "no disk is served any more, and nobody can be told");
 }
 
 static uint16_t queues_of(const struct serve *serve, unsigned int index)
@@ -170,6 +176,8 @@ static int create_server(struct serve *serve, unsigned int index)
 	struct serve_disk *disk = &serve->disks[index];
 	char message[MESSAGE_SIZE];
 	int listen_fd, status, ret;
+
+	disk->serve = serve;
 
 	status = serve_listen(&serve->options.places[index], disk, &listen_fd);
 	if (status)
@@ -208,10 +216,13 @@ static int watch_signals(struct serve *serve)
 	sigprocmask(SIG_BLOCK, &wanted, NULL);
 	serve->signal_fd = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
 	serve->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (serve->signal_fd < 0 || serve->epoll_fd < 0) {
+	if (serve->signal_fd < 0 || serve->epoll_fd < 0 ||
+	    vblk_eventfd_create(&serve->lost_fd) < 0) {
 		cmd_complain(NAME, "cannot wait for signals: %s", strerror(errno));
 		return CMD_FAILED;
 	}
+	if (watch(serve, serve->lost_fd, SERVE_LOST))
+		return CMD_FAILED;
 	return watch(serve, serve->signal_fd, SERVE_SIGNAL);
 }
 
@@ -219,6 +230,7 @@ static int create_servers(struct serve *serve)
 {
 	int status = CMD_OK;
 
+	atomic_init(&serve->served, serve->options.disk_count);
 	for (unsigned int i = 0; i < serve->options.disk_count && !status; i++)
 		status = create_server(serve, i);
 	if (!status)
@@ -386,7 +398,6 @@ static int stop_thread(struct serve *serve, struct serve_disk *disk, uint64_t de
 	const int ret = vblk_vhost_thread_join(&disk->thread, vblk_clock_ms_until(deadline_ns));
 
 	if (ret == -ETIMEDOUT) {
-		disk->left = true;
 		serve->left = true;
 		cmd_complain(NAME,
 			     "disk '%s': ends although its thread hangs, in a call to what a front "
@@ -415,6 +426,13 @@ static int stop_threads(struct serve *serve)
 	return status;
 }
 
+/* Whoever has started us may do so again. */
+static int no_disk_left(void)
+{
+	cmd_complain(NAME, "no disk is served any more");
+	return CMD_FAILED;
+}
+
 static int run(struct serve *serve)
 {
 	while (!serve->quit) {
@@ -430,6 +448,8 @@ static int run(struct serve *serve)
 
 			if (token == SERVE_SIGNAL)
 				take_signal(serve);
+			else if (token == SERVE_LOST)
+				return no_disk_left();
 			else
 				cmd_control_run(&serve->control);
 		}
@@ -444,7 +464,7 @@ static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 	struct vblk_disk *served = vblk_disk_ref(vblk_vhost_server_disk(disk->server));
 	unsigned int stuck;
 
-	if (!disk->left)
+	if (!serve->left)
 		vblk_vhost_server_destroy(disk->server);
 	if (ran && serve->options.stats)
 		cmd_stats_print(index, served->metrics);
@@ -459,7 +479,11 @@ static int destroy_server(struct serve *serve, unsigned int index, bool ran)
 	return CMD_FAILED;
 }
 
-/* What is in flight is finished before the sockets go; the counters are final then. */
+/*
+ * What is in flight is finished before the sockets go; the counters are final then. A thread that
+ * hangs in the kernel may have a lock of all memory of the process, so from then on as little is
+ * done as can be.
+ */
 static int clean_up(struct serve *serve, bool ran)
 {
 	int status;
@@ -472,8 +496,11 @@ static int clean_up(struct serve *serve, bool ran)
 		if (disk->server && destroy_server(serve, i, ran))
 			status = CMD_FAILED;
 		serve_stop_listening(disk);
-		vblk_backing_unref(disk->backing);
+		if (!serve->left)
+			vblk_backing_unref(disk->backing);
 	}
+	if (serve->lost_fd >= 0)
+		close(serve->lost_fd);
 	if (serve->epoll_fd >= 0)
 		close(serve->epoll_fd);
 	if (serve->signal_fd >= 0)
@@ -499,6 +526,8 @@ static int serve_disks(struct serve *serve)
 	bool ran = false;
 	int status;
 
+	if (serve_check_passed_on(serve))
+		return CMD_BAD_INPUT;
 	raise_descriptor_limit();
 	notify_fd = open_notify_socket();
 	status = open_backings(serve);
@@ -537,6 +566,7 @@ int cmd_serve(int argc, char **argv)
 	}
 	serve->epoll_fd = -1;
 	serve->signal_fd = -1;
+	serve->lost_fd = -1;
 	status = serve_options_parse(&serve->options, argc, argv);
 	if (!status && serve->options.help)
 		puts(help);

@@ -23,7 +23,7 @@ struct serve_disk {
 	struct vblk_vhost_server *server;
 	struct vblk_vhost_thread thread; /* serves the server, if has_thread */
 	bool has_thread;
-	bool left; /* to a thread that hangs: its own, and all that it may need */
+	struct serve *serve; /* that it is one of */
 	struct vblk_unix_listener listener;
 	atomic_bool has_listener; /* who takes it away closes the listener */
 };
@@ -34,19 +34,28 @@ struct serve {
 	const char **names; /* owned; what control clients call them, no two the same */
 	int epoll_fd;
 	int signal_fd;
+	int lost_fd;	    /* an eventfd: no disk is served any more */
+	atomic_uint served; /* disks that were not given up */
 	bool quit;
-	bool left; /* a disk is: nothing is freed */
+	bool left; /* a thread hangs and is left to itself: nothing is freed */
 	struct cmd_control control;
 };
 
 /* What an event is about. */
 enum serve_token {
 	SERVE_SIGNAL,
+	SERVE_LOST,
 	SERVE_CONTROL,
 };
 
 /*
- * serve_listen.c: listens on a place, for a disk; *own is a descriptor of that socket. Returns an
+ * serve_listen.c: judges the descriptors that were passed on, before anything else is opened and
+ * has one of their numbers. Returns an exit status.
+ */
+int serve_check_passed_on(const struct serve *serve);
+
+/*
+ * Listens on a place, for a disk; *own is a descriptor of that socket. Returns an
  * exit status.
  */
 int serve_listen(const struct serve_place *place, struct serve_disk *disk, int *own);

@@ -40,6 +40,7 @@ enum fate {
 	FAILS,	   /* its next wait ends with EBADF */
 	WILL_HANG, /* it does not come back from what it does next */
 	HANGS,	   /* it is there */
+	ALL_FAIL,  /* as FAILS, of both disks */
 };
 
 static _Atomic enum fate *fate; /* of the first disk's thread, shared with the daemon */
@@ -51,6 +52,12 @@ struct daemon {
 	char log[4096];
 };
 
+static bool is_meant(const char *thread)
+{
+	return strcmp(thread, "vblk0/front") == 0 ||
+	       (strcmp(thread, "vblk1/front") == 0 && atomic_load(fate) == ALL_FAIL);
+}
+
 /* The linker puts this in the place of the library's (--wrap). What is real has waited by then. */
 int __real_epoll_wait(int fd, struct epoll_event *events, int count, int timeout);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout);
@@ -60,7 +67,7 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout
 	char name[16] = "";
 
 	prctl(PR_GET_NAME, name);
-	if (strcmp(name, "vblk0/front") != 0 || atomic_load(fate) == GOES_ON)
+	if (atomic_load(fate) == GOES_ON || !is_meant(name))
 		return ret;
 	if (atomic_load(fate) == WILL_HANG) {
 		atomic_store(fate, HANGS);
@@ -219,13 +226,12 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Tells it to end, and returns the status with which it does; its lines are in `log`. */
-static int end(struct daemon *daemon)
+/* Waits for its end, and returns its status; its lines are in `log`. */
+static int await_end(struct daemon *daemon)
 {
 	int status;
 	FILE *log;
 
-	assert_int_equal(kill(daemon->pid, SIGTERM), 0);
 	assert_int_equal(waitpid(daemon->pid, &status, 0), daemon->pid);
 	daemon->pid = 0;
 	log = fopen(path_of(daemon, "log"), "re");
@@ -235,6 +241,13 @@ static int end(struct daemon *daemon)
 	print_message("%s", daemon->log);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+/* The same when it was told to end. */
+static int end(struct daemon *daemon)
+{
+	assert_int_equal(kill(daemon->pid, SIGTERM), 0);
+	return await_end(daemon);
 }
 
 static void assert_served(const struct daemon *daemon, const char *name)
@@ -309,6 +322,48 @@ static void a_disk_that_nobody_serves_has_no_socket(void **state)
 	assert_false(exists(daemon, "b"));
 }
 
+/* Who has started it may do so again, and is told that there is something to do. */
+static void without_a_disk_it_ends(void **state)
+{
+	struct daemon *daemon = *state;
+	int a = try_to_connect(daemon, "a"), b = try_to_connect(daemon, "b");
+
+	assert_true(a >= 0 && b >= 0);
+	atomic_store(fate, ALL_FAIL);
+	close(a);
+	close(b);
+	assert_int_equal(await_end(daemon), CMD_FAILED);
+	assert_non_null(strstr(daemon->log, "serve: no disk is served any more\n"));
+	assert_false(exists(daemon, "a"));
+	assert_false(exists(daemon, "b"));
+}
+
+/* Also by another number. If they were not, they would be served for ever. */
+static void two_disks_on_one_socket_are_refused(void **state)
+{
+	const struct sockaddr unnamed = { .sa_family = AF_UNIX };
+	struct daemon *daemon = create();
+	const int fd = socket(AF_UNIX, SOCK_STREAM, 0), same = dup(fd);
+	char words[4][160];
+	char *argv[] = {
+		(char *)"serve", (char *)"--fd", words[0],	   (char *)"--disk", words[1],
+		(char *)"--fd",	 words[2],	 (char *)"--disk", words[3],	     NULL
+	};
+
+	*state = daemon;
+	assert_int_equal(bind(fd, &unnamed, sizeof(sa_family_t)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(words[0], sizeof(words[0]), "%d", fd);
+	snprintf(words[1], sizeof(words[1]), "path=%s", path_of(daemon, "a.img"));
+	snprintf(words[2], sizeof(words[2]), "%d", same);
+	snprintf(words[3], sizeof(words[3]), "path=%s", path_of(daemon, "b.img"));
+	assert_int_equal(cmd_serve(9, argv), CMD_BAD_INPUT);
+	strcpy(words[2], words[0]);
+	assert_int_equal(cmd_serve(9, argv), CMD_BAD_INPUT);
+	close(fd);
+	close(same);
+}
+
 /* Nobody listens there then, but its name is for others to remove. */
 static void a_socket_that_was_passed_on_is_let_go(void **state)
 {
@@ -377,6 +432,9 @@ int main(void)
 						setup_passed_on, teardown),
 		ONE(a_socket_of_another_stays),
 		ONE(a_disk_that_hangs_does_not_hold_up_the_end),
+		ONE(without_a_disk_it_ends),
+		cmocka_unit_test_setup_teardown(two_disks_on_one_socket_are_refused, NULL,
+						teardown),
 	};
 
 	fate = mmap(NULL, sizeof(*fate), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
